@@ -2,6 +2,7 @@
 
 use protocol::SqlState;
 use std::borrow::Cow;
+use std::time::Duration;
 use wal::{Lsn, SystemId, TimelineId};
 
 /// A refusal or failure that a client of the replication protocol, or this node's log, is told of.
@@ -103,6 +104,17 @@ pub enum ReplicaError {
     /// The primary said nothing for wal_receiver_timeout.
     #[error("terminating walreceiver due to timeout")]
     ReceiverTimeout,
+    /// The server that was reached receives from this one. With it how messages name it.
+    #[error("the server at {0} receives from this server, directly or over others")]
+    FollowsUs(String),
+    /// Over the server that this one received from no primary was heard of.
+    #[error("no primary was heard of over the server at {server} for {} s", .silent.as_secs())]
+    NoPrimary {
+        /// How messages name it.
+        server: String,
+        /// For how long.
+        silent: Duration,
+    },
     /// The primary belongs to another cluster.
     #[error("database system identifier differs between the primary and standby")]
     OtherSystem {
@@ -230,11 +242,11 @@ pub enum ReplicaError {
 }
 
 impl ReplicaError {
-    /// Whether the server that was asked is one that another has replaced: it says so, or is on a timeline of
-    /// before.
-    pub fn is_of_replaced(&self) -> bool {
+    /// Whether the server that was asked is of no use, and others are to be asked first: one has replaced it,
+    /// which it says or shows by its timeline, or no primary is heard of over it.
+    pub fn asks_others(&self) -> bool {
         match self {
-            Self::PrimaryBehind { .. } => true,
+            Self::PrimaryBehind { .. } | Self::FollowsUs(_) | Self::NoPrimary { .. } => true,
             Self::Refused { code, .. } => *code == SqlState::READ_ONLY_SQL_TRANSACTION,
             _ => false,
         }
@@ -277,6 +289,8 @@ impl ReplicaError {
             Self::SenderTimeout
             | Self::ReceiverTimeout
             | Self::StreamTerminated(_)
+            | Self::FollowsUs(_)
+            | Self::NoPrimary { .. }
             | Self::Connection { .. } => SqlState::CONNECTION_FAILURE,
             Self::ReceiverTerminated => SqlState::ADMIN_SHUTDOWN,
             Self::Protocol(_) => SqlState::PROTOCOL_VIOLATION,
@@ -334,6 +348,11 @@ impl ReplicaError {
             Self::ForkedBefore { .. } | Self::Twin { .. } | Self::Differs { .. } | Self::NotAChild { .. } => {
                 Some("Rewind this server to the fork, or clone it anew.")
             }
+            Self::FollowsUs(_) => Some(
+                "Other servers that primary_conninfo names are asked first. With target_session_attrs=read-write there \
+                 this server follows a primary alone.",
+            ),
+            Self::NoPrimary { .. } => Some("Other servers that primary_conninfo names are asked first."),
             Self::Fenced(_) => Some(
                 "Rewind this server to the one that replaced it, or clone it anew; only if it is known that none \
                  did, run \"plimsoll unfence\".",

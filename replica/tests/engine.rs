@@ -76,7 +76,6 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
     let context = ReceiveContext {
         host: host.clone(),
         place: LogPlace::new(host.disk.clone(), &dir.join("pg_wal"), segment_size()),
-        fsync: true,
         keeps_id: false,
         roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(2)),
         feed: feed.clone(),
@@ -101,6 +100,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         application_name: "standby".to_owned(),
         options,
         copy_slots: false,
+        fsync: true,
     };
     let receiver = receive::start(context, settings).unwrap();
     let running = feed.clone();

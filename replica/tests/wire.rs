@@ -7,6 +7,7 @@ mod support;
 use protocol::backend::BackendMessage;
 use protocol::client::CopyStart;
 use replica::driver::peers;
+use replica::driver::receive::ReceiveSettings;
 use replica::sender::SenderState;
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
 use std::sync::Arc;
@@ -135,6 +136,31 @@ async fn a_standby_serves_a_standby_and_passes_a_new_timeline_on() {
     assert!(!last.feed.has_caught_up_as("standby"), "a standby's end says nothing of what the primary has");
     last.stop().await;
     middle.stop().await;
+}
+
+/// What is durable is on record, and nothing while nobody makes it so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_over_fsync_with_a_reload() {
+    let (primary, mut random) = (Primary::start().await, random());
+    let standby = Standby::of(&primary, None);
+    let recorded = || standby.log.record().received().map(|received| received.lsn);
+    for fsync in [false, true, false, true] {
+        let settings = ReceiveSettings { fsync, ..standby.settings.clone() };
+        standby.receiver.as_ref().unwrap().set(settings);
+        let mut in_force = false;
+        for _ in 0..1000 {
+            let end = primary.write(1, &mut random);
+            standby.wait_replayed(end).await;
+            let positions = standby.feed.positions();
+            positions.wait_flushed_past(Lsn::new(end.get() - 1)).await.unwrap();
+            in_force = (recorded() == Some(end)) == fsync;
+            if in_force {
+                break;
+            }
+        }
+        assert!(in_force, "fsync = {fsync} is never in force");
+    }
+    standby.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,54 @@ async fn whoever_has_not_shown_a_password_takes_no_place_of_a_session() {
     tokio::time::timeout(SOON, stop(server, StopMode::Fast)).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_connections_stays_with_its_role_when_that_is_renamed() {
+    let _alone = ALONE.lock().await;
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    place.psql("create role first login connection limit 1").await;
+    let held = as_user(&place, "first").await;
+    place.psql("alter role first rename to second; create role first login connection limit 1").await;
+    assert_eq!(refusal(&place, "second").await, "53300 too many connections for role \"second\"");
+    let names = "select usename from pg_stat_activity where usename in ('first', 'second')";
+    assert_eq!(place.psql(names).await, "second");
+    let other = as_user(&place, "first").await;
+    assert_eq!(refusal(&place, "first").await, "53300 too many connections for role \"first\"");
+    drop((held, other));
+    tokio::time::timeout(SOON, stop(server, StopMode::Fast)).await.unwrap();
+}
+
+/// What a walsender says to the head of a Query message that announces so many bytes, until it hangs up.
+async fn told_of_half_a_command(place: &Place, bytes: u32) -> String {
+    let mut stream = UnixStream::connect(socket(place)).await.unwrap();
+    let mut packet = bytes::BytesMut::new();
+    let session = [("user", "postgres"), ("replication", "true")];
+    protocol::startup::encode_session(&mut packet, session);
+    packet.extend_from_slice(b"Q");
+    packet.extend_from_slice(&bytes.to_be_bytes());
+    packet.extend_from_slice(b"SHOW ");
+    stream.write_all(&packet).await.unwrap();
+    let mut said = Vec::new();
+    // A connection that is cut is as good as its end.
+    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut said)).await.unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replication_connections_keep_to_the_memory_limit_too() {
+    let _alone = ALONE.lock().await;
+    let place = Place::new().await;
+    // Whatever the server takes is more than that.
+    let server = place.start(&[("plimsoll.memory_limit", "1MB")]).await;
+    common::logged(&place, "plimsoll.memory_limit allows").await;
+    let told = told_of_half_a_command(&place, 1 << 20).await;
+    assert!(told.contains("53200") && told.contains("more bytes has no room"), "{told}");
+    // More than any command has is not waited for, whatever memory there is.
+    let told = told_of_half_a_command(&place, 200 << 20).await;
+    assert!(told.contains("08P01"), "{told}");
+    tokio::time::timeout(SOON, stop(server, StopMode::Fast)).await.unwrap();
+}
+
 /// Sends messages until the server takes no more of them, or all are sent; how many were.
 async fn flood(stream: &mut UnixStream, message: &[u8], most: usize) -> usize {
     for sent in 0..most {
@@ -244,6 +292,43 @@ async fn a_client_that_reads_at_last_gets_every_answer_in_order() {
     assert!(kinds == expected, "{} messages came", kinds.len());
     drop(writing.await.unwrap().unwrap());
     stop(server, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_run_one_another_without_end_are_refused() {
+    let _alone = ALONE.lock().await;
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    place.psql("create role app login").await;
+    let text = Format::Text;
+    let itself = message(|out| {
+        frontend::parse(out, "p", "execute p", &[]);
+        frontend::bind(out, "", "p", &[], text, text);
+        frontend::execute(out, "", 0);
+        frontend::sync(out);
+    });
+    let fetches = message(|out| {
+        frontend::parse(out, "s0", "select g from generate_series(1, 10) g", &[]);
+        frontend::bind(out, "p0", "s0", &[], text, text);
+        for at in 1..3000 {
+            frontend::parse(out, &format!("s{at}"), &format!("fetch 1 from p{}", at - 1), &[]);
+            frontend::bind(out, &format!("p{at}"), &format!("s{at}"), &[], text, text);
+        }
+        frontend::execute(out, "p2999", 0);
+        frontend::sync(out);
+    });
+    for sent in [itself, fetches] {
+        let mut stream = bare_session(&place, "app").await;
+        stream.write_all(&sent).await.unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"Z\0\0\0\x05I") {
+            assert_ne!(stream.read_buf(&mut said).await.unwrap(), 0, "the session has ended");
+        }
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("C54001") && said.contains("stack depth limit exceeded"), "{said}");
+    }
+    assert_eq!(place.psql("select 1").await, "1");
+    tokio::time::timeout(SOON, stop(server, StopMode::Fast)).await.unwrap();
 }
 
 /// The SQLSTATE and the message that a statement fails with.

@@ -71,7 +71,7 @@ pub struct RawWriter {
     positions: Arc<StandbyPositions>,
     /// Whether much log is about to come; the space, which is another one on each timeline, looks here.
     bulk: Arc<AtomicBool>,
-    /// Is told what is durable.
+    /// Is told what is durable, unless nothing is made so.
     record: Option<Arc<LogBranch>>,
 }
 
@@ -124,11 +124,31 @@ impl RawWriter {
         Ok(Self { syncing, inner: Arc::new(Mutex::new(inner)), size, positions, bulk, record: None })
     }
 
-    /// Has `record` know what is durable, if anything is made durable at all.
+    /// Has `record` know what is durable, as long as anything is made durable at all.
     #[must_use]
     pub fn recorded_in(mut self, record: Arc<LogBranch>) -> Self {
-        self.record = self.inner.lock().config.fsync.then_some(record);
+        self.record = Some(record);
         self
+    }
+
+    /// Whether the log is made durable from now on (fsync). What was written without that in pg_wal, here or
+    /// in a former life, is made durable first: what is flushed from then on rests on it.
+    ///
+    /// # Errors
+    /// Fails if it cannot be made durable; the log ends with that.
+    pub fn set_fsync(&self, fsync: bool) -> Result<(), WalError> {
+        let _syncing = self.syncing.lock();
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        if fsync && !inner.config.fsync {
+            let synced = inner.end.folder().make_durable(Lsn::INVALID, || true);
+            inner.keep_failure(synced)?;
+        }
+        inner.config.fsync = fsync;
+        if let End::Open(open) = &mut inner.end {
+            open.file.sync_enabled = fsync;
+        }
+        Ok(())
     }
 
     /// Makes all durable, and has `positions` be moved by it and by what comes.
@@ -239,14 +259,14 @@ impl RawWriter {
     /// Fails if the file cannot be synced.
     pub fn flush(&self) -> Result<Lsn, WalError> {
         let _syncing = self.syncing.lock();
-        let (timeline, end, dirty) = {
+        let (flushed, dirty) = {
             let mut inner = self.inner.lock();
             inner.check()?;
             let dirty = match &mut inner.end {
                 End::Open(open) => open.file.take_dirty(),
                 End::Untouched { .. } => None,
             };
-            (inner.config.timeline, inner.end.at(), dirty)
+            (Flushed::of(&inner), dirty)
         };
         if let Some((file, segment)) = dirty
             && !host::planted!("a standby's log is not synced")
@@ -256,13 +276,13 @@ impl RawWriter {
             let failed = self.opened(&mut inner)?.file.sync_failed(segment, cause);
             return inner.keep_failure(Err(failed));
         }
-        self.flushed(timeline, end);
-        Ok(end)
+        self.flushed(flushed);
+        Ok(flushed.end)
     }
 
-    /// All up to here is durable.
-    fn flushed(&self, timeline: TimelineId, end: Lsn) {
-        if let Some(record) = &self.record {
+    /// All up to there counts as durable.
+    fn flushed(&self, Flushed { timeline, end, is_durable }: Flushed) {
+        if let Some(record) = self.record.as_ref().filter(|_| is_durable) {
             record.flushed(timeline, end);
         }
         self.positions.set_flushed(end);
@@ -288,9 +308,9 @@ impl RawWriter {
         let config = inner.config.clone();
         let open = self.opened(&mut inner)?;
         (open.space, open.maker) = open_space(&config, &open.file, &self.positions, &self.bulk)?;
-        let end = inner.end.at();
+        let flushed = Flushed::of(&inner);
         drop(inner);
-        self.flushed(to, end);
+        self.flushed(flushed);
         Ok(())
     }
 
@@ -308,11 +328,32 @@ impl RawWriter {
     }
 }
 
+/// What a flush makes durable: all up to `end`.
+#[derive(Clone, Copy)]
+struct Flushed {
+    timeline: TimelineId,
+    end: Lsn,
+    /// By fsync, which may be off.
+    is_durable: bool,
+}
+
+impl Flushed {
+    fn of(inner: &Inner) -> Self {
+        Self { timeline: inner.config.timeline, end: inner.end.at(), is_durable: inner.config.fsync }
+    }
+}
+
 impl End {
     fn at(&self) -> Lsn {
         match self {
             Self::Untouched { at, .. } => *at,
             Self::Open(open) => open.file.at(),
+        }
+    }
+    fn folder(&self) -> &SegmentFolder {
+        match self {
+            Self::Untouched { folder, .. } => folder,
+            Self::Open(open) => open.file.folder(),
         }
     }
 }

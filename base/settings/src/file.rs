@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How deep includes may nest.
-const DEPTH_MAX: u32 = 10;
+const DEPTH_MAX: usize = 10;
+/// Most files of one reading, each counted as often as it is included: a few that include one another again
+/// and again would never be read to their end.
+const FILES_MAX: usize = 1000;
 /// Most errors collected from one file.
 const ERRORS_MAX: usize = 100;
 
@@ -75,9 +78,9 @@ pub struct FileContents {
 impl FileContents {
     /// Reads a file and those it includes.
     pub fn read(files: &dyn Files, path: &Path) -> Self {
-        let mut contents = Self::default();
-        contents.read_file(files, path, None, 0);
-        contents
+        let mut reader = Reader::new(files);
+        reader.read_file(path, None);
+        reader.contents
     }
 
     /// Reads the text of one file that includes nothing (postgresql.auto.conf, a `-c` given in its syntax).
@@ -91,9 +94,9 @@ impl FileContents {
                 Err(io::ErrorKind::Unsupported.into())
             }
         }
-        let mut contents = Self::default();
-        contents.read_text(&NoFiles, text.as_bytes(), name, 0);
-        contents
+        let mut reader = Reader::new(&NoFiles);
+        reader.read_text(text.as_bytes(), name);
+        reader.contents
     }
 
     /// The last value of a name, in any case.
@@ -106,31 +109,55 @@ impl FileContents {
         self.entries.extend(later.entries);
         self.errors.extend(later.errors);
     }
+}
+
+/// Reads a file with all that it includes.
+struct Reader<'a> {
+    files: &'a dyn Files,
+    contents: FileContents,
+    /// The files that are being read, each included by the one before.
+    open: Vec<PathBuf>,
+    /// How many have been read.
+    count: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(files: &'a dyn Files) -> Self {
+        Self { files, contents: FileContents::default(), open: Vec::new(), count: 0 }
+    }
 
     fn fail(&mut self, message: String, place: Place) {
-        if self.errors.len() < ERRORS_MAX {
-            self.errors.push(FileError { message, place });
+        if self.contents.errors.len() < ERRORS_MAX {
+            self.contents.errors.push(FileError { message, place });
         }
     }
 
-    fn read_file(&mut self, files: &dyn Files, path: &Path, from: Option<&Place>, depth: u32) {
+    fn read_file(&mut self, path: &Path, from: Option<&Place>) {
         let place = from.cloned().unwrap_or(Place { file: path.into(), line: 0 });
-        if depth > DEPTH_MAX {
-            let message =
-                format!("could not open configuration file \"{}\": nesting depth exceeded", path.display());
-            return self.fail(message, place);
+        let shown = path.display();
+        if self.open.iter().any(|open| open == path) {
+            return self.fail(format!("configuration file recursion in \"{shown}\""), place);
         }
-        let bytes = match files.read(path) {
+        let read = if self.open.len() > DEPTH_MAX {
+            Err("nesting depth exceeded".to_owned())
+        } else if self.count == FILES_MAX {
+            Err(format!("more than {FILES_MAX} files are included"))
+        } else {
+            self.files.read(path).map_err(|error| error.to_string())
+        };
+        let bytes = match read {
             Ok(bytes) => bytes,
-            Err(error) => {
-                let message = format!("could not open configuration file \"{}\": {error}", path.display());
-                return self.fail(message, place);
+            Err(why) => {
+                return self.fail(format!("could not open configuration file \"{shown}\": {why}"), place);
             }
         };
-        self.read_text(files, &bytes, path, depth);
+        self.count += 1;
+        self.open.push(path.to_owned());
+        self.read_text(&bytes, path);
+        self.open.pop();
     }
 
-    fn read_text(&mut self, files: &dyn Files, text: &[u8], path: &Path, depth: u32) {
+    fn read_text(&mut self, text: &[u8], path: &Path) {
         let file: Arc<Path> = path.into();
         for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             let place = Place { file: file.clone(), line: number };
@@ -144,7 +171,7 @@ impl FileContents {
                         format!("text that is not UTF-8 in file \"{}\" line {number}", path.display());
                     self.fail(message, place);
                 }
-                Ok(Some((name, value))) => self.take(files, name, value, place, depth),
+                Ok(Some((name, value))) => self.take(name, value, place),
                 Err(near) => {
                     let what =
                         if near.is_empty() { "end of line".to_owned() } else { format!("token \"{near}\"") };
@@ -156,7 +183,7 @@ impl FileContents {
         }
     }
 
-    fn take(&mut self, files: &dyn Files, name: &str, value: String, place: Place, depth: u32) {
+    fn take(&mut self, name: &str, value: String, place: Place) {
         let folder = place.file.parent().unwrap_or(Path::new("")).to_path_buf();
         let name_lower = name.to_ascii_lowercase();
         // Joined with the folder it would be the folder itself.
@@ -165,26 +192,26 @@ impl FileContents {
             return self.fail(format!("empty configuration {what} name: \"{value}\""), place);
         }
         match name_lower.as_str() {
-            "include" => self.read_file(files, &folder.join(value), Some(&place), depth + 1),
+            "include" => self.read_file(&folder.join(value), Some(&place)),
             "include_if_exists" => {
                 let path = folder.join(value);
-                match files.read(&path) {
+                match self.files.read(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    _ => self.read_file(files, &path, Some(&place), depth + 1),
+                    _ => self.read_file(&path, Some(&place)),
                 }
             }
-            "include_dir" => self.read_folder(files, &folder.join(value), &place, depth + 1),
-            _ => self.entries.push(FileEntry { name: name.to_owned(), value, place }),
+            "include_dir" => self.read_folder(&folder.join(value), &place),
+            _ => self.contents.entries.push(FileEntry { name: name.to_owned(), value, place }),
         }
     }
 
-    fn read_folder(&mut self, files: &dyn Files, path: &Path, place: &Place, depth: u32) {
-        match files.list(path) {
+    fn read_folder(&mut self, path: &Path, place: &Place) {
+        match self.files.list(path) {
             Ok(mut names) => {
                 names.retain(|name| name.ends_with(".conf") && !name.starts_with('.'));
                 names.sort();
                 for name in names {
-                    self.read_file(files, &path.join(name), Some(place), depth);
+                    self.read_file(&path.join(name), Some(place));
                 }
             }
             Err(error) => {
@@ -289,11 +316,12 @@ pub fn resolve(folder: &Path, configured: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    struct Memory(BTreeMap<&'static str, &'static str>);
+    struct Memory<'a>(BTreeMap<&'a str, &'a str>);
 
-    impl Files for Memory {
+    impl Files for Memory<'_> {
         fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
             let found = self.0.get(path.to_str().unwrap_or_default());
             found.map(|text| text.as_bytes().to_vec()).ok_or(io::ErrorKind::NotFound.into())
@@ -367,20 +395,66 @@ mod tests {
         let files = Memory(BTreeMap::from([
             ("/d/a.conf", "port = 1\nport ! 2\ninclude 'missing'"),
             ("/d/loop.conf", "include 'loop.conf'"),
+            ("/d/one.conf", "include_if_exists 'two.conf'"),
+            ("/d/two.conf", "include_dir '.'\ninclude 'one.conf'"),
         ]));
         let read = FileContents::read(&files, Path::new("/d/a.conf"));
         assert_eq!(read.errors[0].message, "syntax error in file \"/d/a.conf\" line 2, near token \"!\"");
         assert!(read.errors[1].message.starts_with("could not open configuration file \"/d/missing\""));
         assert_eq!(read.errors[1].place.line, 3);
-        let looped = FileContents::read(&files, Path::new("/d/loop.conf"));
-        assert!(looped.errors[0].message.contains("nesting depth"));
+        for (file, included) in [("/d/loop.conf", "/d/loop.conf"), ("/d/one.conf", "/d/one.conf")] {
+            let looped = FileContents::read(&files, Path::new(file));
+            let expected = format!("configuration file recursion in \"{included}\"");
+            assert_eq!(looped.errors.last().map(|error| &error.message), Some(&expected), "{file}");
+        }
+    }
+
+    #[test]
+    fn files_that_include_others_many_times_are_read_to_an_end() {
+        /// What a file of this name includes, if anything.
+        type Next = fn(&str) -> Option<String>;
+        /// Each file includes it eight times.
+        struct Endless(Cell<usize>, Next);
+        impl Files for Endless {
+            fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+                self.0.set(self.0.get() + 1);
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let line = self.1(name).map(|next| format!("include '{next}'\n"));
+                Ok(line.unwrap_or_default().repeat(8).into_bytes())
+            }
+            fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+        }
+        let cases: [(Next, usize, &str); 3] = [
+            (|name| Some(name.to_owned()), 1, "configuration file recursion"),
+            (|name| Some(format!("../d/{name}")), FILES_MAX, "nesting depth exceeded"),
+            (|name| (name.len() < 11).then(|| format!("{name}x")), FILES_MAX, "more than 1000 files"),
+        ];
+        for (next, count, why) in cases {
+            let files = Endless(Cell::new(0), next);
+            let read = FileContents::read(&files, Path::new("/d/a.conf"));
+            assert_eq!(files.0.get(), count, "{why}");
+            assert!(read.errors[0].message.contains(why), "{}", read.errors[0]);
+        }
+    }
+
+    #[test]
+    fn includes_end_at_a_depth() {
+        let files: Vec<(String, String)> =
+            (0..12).map(|at| (format!("/d/{at}.conf"), format!("include '{}.conf'", at + 1))).collect();
+        let files = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let read = FileContents::read(&Memory(files), Path::new("/d/0.conf"));
+        assert!(read.errors[0].message.contains("nesting depth"), "{:?}", read.errors);
     }
 
     #[test]
     fn only_comments_may_be_in_another_encoding() {
-        let mut contents = FileContents::default();
+        let files = Memory(BTreeMap::new());
+        let mut reader = Reader::new(&files);
         let text = b"# caf\xe9\nport = 1 # \xff\na.b = 'caf\xe9'\nc\xe9.d = 1\ne.f = '\xef\xbf\xbd'";
-        contents.read_text(&Memory(BTreeMap::new()), text, Path::new("/d/a.conf"), 0);
+        reader.read_text(text, Path::new("/d/a.conf"));
+        let contents = reader.contents;
         let expected = [("port", "1"), ("e.f", "\u{fffd}")];
         assert_eq!(values(&contents), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
         let messages: Vec<_> = contents.errors.iter().map(|error| error.message.as_str()).collect();

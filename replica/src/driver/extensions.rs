@@ -29,6 +29,10 @@ pub(super) const FORMER: u8 = b'F';
 /// its log ends: its server is the primary, and writes the timeline that is streamed. It has no contents. A
 /// server that becomes the primary ends the streams of the timeline before, so it holds for a whole stream.
 pub(super) const PRIMARY: u8 = b'P';
+/// Type of the extension message about the way of the log. From the sender, when a stream begins and before
+/// any log or keepalive, and when it changes: where it comes from, and over which servers
+/// ([`crate::roster::route`]).
+pub(super) const ROUTE: u8 = b'U';
 /// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
 /// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';

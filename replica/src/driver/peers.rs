@@ -5,7 +5,7 @@ use crate::error::ReplicaError;
 use crate::roster::Address;
 use crate::roster::login::{MEMBER_QUESTION, MEMBER_USER, MemberLogin};
 use crate::timeline::fence::NodeBranch;
-use crate::timeline::heard::BRANCHES_MAX;
+use crate::timeline::heard::{BRANCHES_MAX, HISTORY_BYTES_MAX};
 use crate::timeline::loss::Commits;
 use crate::timeline::loss::wire::{COMMITS_QUESTION, POSITIONS_QUESTION, Told};
 use protocol::client::QueryResult;
@@ -18,8 +18,9 @@ use wal::{Lsn, SystemId, TimelineId};
 
 /// How long one peer may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// Bytes that one may send for that: a few rows, with a history each.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Bytes that one may send for that: a few rows, with a history each, and of its own one in two answers.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+const _: () = assert!(ANSWER_BYTES_MAX > (BRANCHES_MAX + 2) * HISTORY_BYTES_MAX + (64 << 10));
 
 /// The connection strings in plimsoll.peers, which are separated by semicolons.
 pub fn split_peers(setting: &str) -> impl Iterator<Item = &str> {

@@ -1,6 +1,7 @@
 //! What happens to a receiver, and what it has its driver do.
 
 use crate::error::ReplicaError;
+use crate::roster::route::{Judged, Source};
 use crate::sync::Progress;
 use bytes::Bytes;
 use durability::Stages;
@@ -57,6 +58,13 @@ pub enum Event {
         clock: Timestamp,
         /// It wants a reply.
         reply_requested: bool,
+    },
+    /// The server that this one receives from says where its log comes from.
+    Route {
+        /// Where.
+        source: Source,
+        /// Whether this server is on the way.
+        judged: Judged,
     },
     /// Nothing more is in the input buffer: a good moment to flush.
     Drained,

@@ -22,6 +22,8 @@
 //! - A stream that was ended by order, by the primary or by other settings here, is tried again at once; what
 //!   fails is tried again after a pause, and a primary whose stream ran, after short ones first
 //!   (`retrying.rs`).
+//! - A server that receives from this one, or over which no primary is heard of while others could be asked,
+//!   is left (`upstream.rs`).
 //! - A timeline switch keeps the connection. A primary that names a next timeline and is not on it itself is
 //!   asked again after a pause: the same stream would end at once.
 
@@ -32,6 +34,7 @@ mod following;
 mod replies;
 mod retrying;
 pub mod sources;
+mod upstream;
 mod view;
 
 pub use events::{Event, ReceiverAction};
@@ -47,6 +50,7 @@ use host::Timestamp;
 use replies::Replies;
 use retrying::QuickTries;
 use std::time::Duration;
+use upstream::Upstream;
 use wal::history::TimelineHistory;
 use wal::{Lsn, SegmentSize, SystemId, TimelineId, Xid};
 
@@ -137,6 +141,7 @@ pub struct Receiver {
     /// The timeline that the primary named as the next one when a stream ended.
     next: Option<TimelineId>,
     replies: Replies,
+    upstream: Upstream,
     last_sent: Option<Timestamp>,
     last_received: Option<Timestamp>,
     primary_end: Lsn,
@@ -177,6 +182,7 @@ impl Receiver {
             awaits_begin: false,
             next: None,
             replies,
+            upstream: Upstream::default(),
             last_sent: None,
             last_received: None,
             primary_end: Lsn::INVALID,
@@ -243,6 +249,7 @@ impl Receiver {
             (Event::WholeEnd(whole), State::Scanning { .. }) => self.scanned(whole, out)?,
             (Event::Started, State::Starting) => {
                 self.state = State::Streaming;
+                self.forget_route();
                 self.replies.restart(now);
                 self.replies.force(self.reported(), now, out);
                 self.replies.feedback(now, out);
@@ -258,6 +265,7 @@ impl Receiver {
                     self.on_question(now, out);
                 }
             }
+            (Event::Route { source, judged }, State::Streaming) => self.on_route(source, judged, now)?,
             (Event::Drained, State::Streaming) => self.settle(now, out),
             (Event::Differs(at), State::Streaming) => {
                 return Err(ReplicaError::Differs { at, timeline: self.started.1 });
@@ -324,6 +332,7 @@ impl Receiver {
             State::Behind { until } if now >= until => self.identify(out),
             State::Streaming => {
                 self.replies.tick(self.reported(), now, out)?;
+                self.look_for_primary(now)?;
                 self.settle(now, out);
             }
             _ => {}
@@ -358,7 +367,7 @@ impl Receiver {
             State::Waiting { until } | State::Behind { until } => Some(until),
             State::Streaming => {
                 let flush = self.flush_at().filter(|_| self.flushed < self.end && !self.flushing);
-                [self.replies.wake_at(), flush].into_iter().flatten().min()
+                [self.replies.wake_at(), self.leaves_at(), flush].into_iter().flatten().min()
             }
             _ => None,
         }

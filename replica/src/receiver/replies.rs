@@ -179,6 +179,11 @@ impl Replies {
         out: &mut Vec<ReceiverAction>,
     ) -> Result<(), ReplicaError> {
         if let Some(timeout) = self.timeout {
+            if !self.asked && now >= self.heard_at + timeout {
+                // This process did not run when it was to ask. What the primary said meanwhile is still to be
+                // read.
+                self.heard_at = now.saturating_sub(timeout / 2);
+            }
             if now >= self.heard_at + timeout {
                 return Err(ReplicaError::ReceiverTimeout);
             }

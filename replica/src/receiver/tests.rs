@@ -3,6 +3,7 @@ use wal::history::BranchId;
 
 mod beyond;
 mod retrying;
+mod upstream;
 mod without_log;
 
 const SEGMENT: u64 = 1 << 20;

@@ -62,7 +62,8 @@ pub fn load(host: &Host, data_dir: &Path, standby: Option<DirectoryId>) -> io::R
     });
     own.id = standby.unwrap_or(own.id);
     members.remove(&own.id);
-    Ok(Loaded { roster: Roster::with(own, members), former, damaged })
+    let life = host.entropy.next_u64();
+    Ok(Loaded { roster: Roster::with(own, life, members), former, damaged })
 }
 
 /// Writes the roster.

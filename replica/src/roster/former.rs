@@ -149,7 +149,7 @@ impl Known {
     }
 
     /// Who has the directories of a node since, if it is no more.
-    fn heirs(&self, id: DirectoryId) -> Vec<DirectoryId> {
+    pub(super) fn heirs(&self, id: DirectoryId) -> Vec<DirectoryId> {
         let heirs = self.formers.iter().filter(|former| former.id == id && self.is_over(former));
         heirs.map(|former| former.successor).collect()
     }

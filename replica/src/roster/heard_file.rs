@@ -17,7 +17,7 @@
 //! damaged is worth nothing: its node begins anew with what others tell, and the log says so.
 
 use super::Roster;
-use crate::timeline::heard::{Branch, Gone, Heard};
+use crate::timeline::heard::{BRANCHES_MAX, Branch, Gone, HISTORY_BYTES_MAX, Heard};
 use host::{Host, write_file_durably};
 use std::io;
 use std::path::Path;
@@ -28,7 +28,9 @@ use wal::history::{BranchId, TimelineHistory};
 pub const HEARD_FILE: &str = "plimsoll/heard";
 const FIRST_LINE: &str = "plimsoll heard 1";
 /// Largest file that is read, in bytes; none that is written is larger.
-const FILE_BYTES_MAX: u64 = 256 << 10;
+const FILE_BYTES_MAX: usize = 5 << 20;
+// Of each kind as many as there may be, each twice as long in one line.
+const _: () = assert!(FILE_BYTES_MAX > 2 * BRANCHES_MAX * 2 * HISTORY_BYTES_MAX + (64 << 10));
 
 const NEWEST: &str = "newest=";
 /// How the line of a branch begins, and which kinds there are.
@@ -48,7 +50,7 @@ const NO_ID: &str = "none";
 ///
 /// Fails if the file is there and cannot be read.
 pub fn load(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<bool> {
-    let found = match host.disk.read_text(&data_dir.join(HEARD_FILE), FILE_BYTES_MAX) {
+    let found = match host.disk.read_text(&data_dir.join(HEARD_FILE), FILE_BYTES_MAX as u64) {
         Ok(text) => decode(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Heard::default()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => None,

@@ -27,14 +27,17 @@
 //! as ages, and count on the monotonic clock while the server runs: a clock that jumps forgets nobody, and
 //! neither does a server that was away for long, whose first question is the one that matters. Hearsay may
 //! make a member younger, never older, and nobody is removed on a word. There are [`MEMBERS_MAX`] members at
-//! most: one that tells of itself takes the place of the one that was silent longest, one that others tell of
-//! takes no place of another.
+//! most. Who comes then takes the place of one that is no more ([`former`]), or whose name and addresses
+//! another member has by now; else one that tells of itself takes that of the one that was silent longest,
+//! and one that others tell of takes none. Each that goes so is told of ([`Roster::take_displaced`]).
 //!
 //! **Which of them are no more**, since their directory is another member's now, says [`former`].
 //!
 //! **How they are asked** says [`login`]; the question itself is [`crate::driver::peers`].
 //!
 //! **Of timelines** it keeps what those nodes told ([`crate::timeline::heard`]).
+//!
+//! **Over which of them** a standby's log comes says [`route`].
 //!
 //! **On disk** it is a file of the node's own ([`file`]), and what was told of timelines another
 //! ([`heard_file`]).
@@ -45,6 +48,7 @@ pub mod file;
 pub mod former;
 pub mod heard_file;
 pub mod login;
+pub mod route;
 pub mod statement;
 
 pub use statement::{Address, Seen, Statement};
@@ -87,6 +91,15 @@ impl Member {
     }
 }
 
+/// A member that had to go for another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// Who.
+    pub member: Member,
+    /// The name of the one that came.
+    pub by: String,
+}
+
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
@@ -94,6 +107,8 @@ fn micros(time: Duration) -> i64 {
 #[derive(Debug)]
 struct Known {
     own: Statement,
+    /// A number that was drawn for this life of the node.
+    life: u64,
     /// It has stated itself since this start.
     has_stated: bool,
     /// Somebody told a later statement of this node than it remembers; it was outdone once.
@@ -103,6 +118,10 @@ struct Known {
     formers: former::Formers,
     /// What was told of timelines.
     heard: Heard,
+    /// Members that had to go, as long as nobody has taken note.
+    displaced: Vec<Displaced>,
+    /// One that others told of was left out for want of room.
+    left_out: bool,
 }
 
 #[derive(Debug)]
@@ -113,6 +132,9 @@ struct Shared {
     /// The same of the file of former nodes.
     written_formers: Mutex<Option<former::Formers>>,
     changes: watch::Sender<u64>,
+    /// What the server that this one receives from told of the way of its log; None if it receives from
+    /// nobody.
+    route: watch::Sender<Option<route::Route>>,
 }
 
 /// The roster of a node; cloning shares it.
@@ -122,17 +144,27 @@ pub struct Roster(Arc<Shared>);
 impl Roster {
     /// That of a node that knows nobody yet.
     pub fn new(id: DirectoryId) -> Self {
-        Self::with(Statement::of(id, 0), BTreeMap::new())
+        Self::with(Statement::of(id, 0), 0, BTreeMap::new())
     }
 
-    fn with(own: Statement, members: BTreeMap<DirectoryId, Member>) -> Self {
-        let (formers, heard) = (former::Formers::default(), Heard::default());
-        let known = Known { own, has_stated: false, outdone: false, members, formers, heard };
+    fn with(own: Statement, life: u64, members: BTreeMap<DirectoryId, Member>) -> Self {
+        let known = Known {
+            own,
+            life,
+            has_stated: false,
+            outdone: false,
+            members,
+            formers: former::Formers::default(),
+            heard: Heard::default(),
+            displaced: Vec::new(),
+            left_out: false,
+        };
         Self(Arc::new(Shared {
             known: Mutex::new(known),
             written: Mutex::new(None),
             written_formers: Mutex::new(None),
             changes: watch::Sender::new(0),
+            route: watch::Sender::new(None),
         }))
     }
 
@@ -210,6 +242,24 @@ impl Roster {
         if let Some(member) = self.0.known.lock().members.get_mut(&id) {
             member.heard_us = member.heard_us.max(micros(now));
         }
+    }
+
+    /// This process did not run for so long until now: that makes no member older.
+    pub fn excuse(&self, lost: Duration, now: Duration) {
+        for member in self.0.known.lock().members.values_mut() {
+            member.heard_us =
+                member.heard_us.saturating_add(micros(lost)).min(micros(now).max(member.heard_us));
+        }
+    }
+
+    /// Takes those that had to go for others since this was asked last.
+    pub fn take_displaced(&self) -> Vec<Displaced> {
+        std::mem::take(&mut self.0.known.lock().displaced)
+    }
+
+    /// Whether others told of one for which there was no room, since this was asked last.
+    pub fn take_left_out(&self) -> bool {
+        std::mem::take(&mut self.0.known.lock().left_out)
     }
 
     /// The members, by id.
@@ -312,11 +362,12 @@ impl Known {
             member.heard_us = member.heard_us.max(heard_us);
             return member.hear(said, addresses);
         }
-        if addresses.is_empty() || self.members.len() >= MEMBERS_MAX && !(direct && self.make_room()) {
+        let Statement { id, stated, name, .. } = said;
+        let new = Member { id, name, addresses, stated, heard_us };
+        if new.addresses.is_empty() || !self.has_room(&new, direct) {
             return false;
         }
-        let Statement { id, stated, name, .. } = said;
-        self.members.insert(id, Member { id, name, addresses, stated, heard_us });
+        self.members.insert(id, new);
         true
     }
 
@@ -331,14 +382,38 @@ impl Known {
         outdo
     }
 
-    /// The one that was silent longest goes.
-    fn make_room(&mut self) -> bool {
-        let oldest = self.members.values().min_by_key(|member| member.heard_us).map(|member| member.id);
-        oldest.is_some_and(|oldest| self.members.remove(&oldest).is_some())
+    /// Whether there is room for one that comes, also by another one that goes for it: none that may live for
+    /// one that others tell of, and nobody while those that went before are untold.
+    fn has_room(&mut self, new: &Member, direct: bool) -> bool {
+        if self.members.len() < MEMBERS_MAX {
+            return true;
+        }
+        let all = || self.members.values().filter(|_| self.displaced.len() < MEMBERS_MAX);
+        let silent_longest = |member: &&Member| member.heard_us;
+        let no_more = all().filter(|member| self.is_no_more(member, new)).min_by_key(silent_longest);
+        let goes = no_more.or_else(|| all().filter(|_| direct).min_by_key(silent_longest)).map(|it| it.id);
+        match goes.and_then(|id| self.members.remove(&id)) {
+            Some(member) => self.displaced.push(Displaced { member, by: new.name.clone() }),
+            None => self.left_out = true,
+        }
+        goes.is_some()
+    }
+
+    /// Whether a member is no more, or another one, maybe the one that comes, has its name and its places.
+    fn is_no_more(&self, member: &Member, new: &Member) -> bool {
+        let mut others = self.members.values().chain([new]);
+        !self.heirs(member.id).is_empty() || others.any(|other| other.has_place_of(member))
     }
 }
 
 impl Member {
+    /// Whether this is a node that began later where the other one was, by its name.
+    fn has_place_of(&self, other: &Self) -> bool {
+        let is_later = self.stated > other.stated && self.heard_us > other.heard_us;
+        let is_there = || other.addresses.iter().all(|address| self.addresses.contains(address));
+        is_later && self.name == other.name && is_there()
+    }
+
     /// Takes over what it says of itself, if that is no older word; whether that is news.
     fn hear(&mut self, said: Statement, mut addresses: Vec<Address>) -> bool {
         if said.stated < self.stated || addresses.is_empty() {

@@ -110,9 +110,83 @@ fn only_one_that_tells_of_itself_takes_the_place_of_another() {
     assert_eq!(roster.members().len(), MEMBERS_MAX);
     let oldest = id(100 + MEMBERS_MAX as u64 - 2);
     assert!(roster.members().iter().any(|member| member.id == oldest));
+    assert!(roster.take_displaced().is_empty() && roster.take_left_out());
     roster.hear(vec![said(3, 1, "c")], &neighbour(), NOW);
     let ids: Vec<DirectoryId> = roster.members().iter().map(|member| member.id).collect();
     assert_eq!((ids.len(), ids.contains(&id(3)), ids.contains(&oldest)), (MEMBERS_MAX, true, false));
+    let displaced = roster.take_displaced();
+    assert_eq!(displaced.iter().map(|displaced| displaced.member.id).collect::<Vec<_>>(), [oldest]);
+    assert!(roster.take_displaced().is_empty() && !roster.take_left_out());
+}
+
+/// A roster that is full: of 2, which speaks for itself, and of those that it tells of, the higher the number
+/// of one the longer it is silent.
+fn full() -> Roster {
+    let roster = Roster::new(id(1));
+    let others = (0..MEMBERS_MAX as u64 - 1).map(|number| Statement {
+        age: Duration::from_secs(number),
+        name: number.to_string(),
+        ..said(100 + number, 1, &format!("host{number}"))
+    });
+    roster.hear(std::iter::once(said(2, 1, "b")).chain(others).collect(), &neighbour(), NOW);
+    assert_eq!(roster.members().len(), MEMBERS_MAX);
+    roster
+}
+
+fn displaced(roster: &Roster) -> Vec<(u64, String)> {
+    roster.take_displaced().into_iter().map(|gone| (gone.member.id.number(), gone.by)).collect()
+}
+
+#[test]
+fn who_is_no_more_or_has_another_one_in_its_place_goes_before_one_that_may_live() {
+    let roster = full();
+    let named = |number, name: &str, host: &str| Statement { name: name.to_owned(), ..said(number, 5, host) };
+    // A directory that was made anew, where the former one was.
+    roster.hear(vec![named(3, "7", "host7")], &neighbour(), NOW);
+    assert_eq!(displaced(&roster), [(107, "7".to_owned())]);
+    // Another name, another place, or an older word: it may live.
+    for stranger in
+        [named(4, "x", "host8"), named(5, "8", "other"), Statement { stated: 0, ..named(6, "8", "host8") }]
+    {
+        roster.hear(vec![stranger], &neighbour(), NOW);
+    }
+    let gone: Vec<u64> = displaced(&roster).into_iter().map(|(id, _)| id).collect();
+    let last = 100 + MEMBERS_MAX as u64 - 2;
+    assert_eq!(gone, [last, last - 1, last - 2], "those that were silent longest");
+    roster.hear_formers(vec![former::Former { id: id(109), stated: 1, successor: id(2) }]);
+    // Of this it takes the place though others tell of it.
+    roster.hear(vec![said(2, 1, "b"), named(7, "hearsay", "far")], &neighbour(), NOW);
+    assert_eq!(displaced(&roster), [(109, "hearsay".to_owned())]);
+    roster.hear(vec![said(2, 1, "b"), named(8, "more", "far")], &neighbour(), NOW);
+    assert!(displaced(&roster).is_empty() && roster.take_left_out() && !roster.has(id(8)));
+}
+
+#[test]
+fn nobody_goes_while_many_that_went_are_untold() {
+    let roster = full();
+    for number in 1000..1200 {
+        roster.hear(vec![said(number, 1, "x")], &neighbour(), NOW);
+    }
+    assert_eq!(displaced(&roster).len(), MEMBERS_MAX);
+    roster.hear(vec![said(2000, 1, "x")], &neighbour(), NOW);
+    assert!(roster.has(id(2000)));
+}
+
+#[test]
+fn time_in_which_the_process_did_not_run_makes_nobody_older() {
+    let roster = Roster::new(id(1));
+    let aged = |age: u64| Statement { age: Duration::from_secs(age), ..said(3, 1, "c") };
+    roster.hear(vec![said(2, 1, "b"), aged(100)], &neighbour(), NOW);
+    let ages = |now: Duration| -> Vec<u64> {
+        roster.members().iter().map(|member| member.silent_for(now).as_secs()).collect()
+    };
+    // It ran for 10 s, and then not for 500 s, of which it knows at the end. Then 2 is heard of.
+    let later = NOW + Duration::from_secs(510);
+    roster.excuse(Duration::from_secs(500), later);
+    assert_eq!(ages(later), [10, 110]);
+    roster.heard_of(id(2), later);
+    roster.excuse(Duration::from_secs(500), later);
+    assert_eq!(ages(later + Duration::from_secs(1)), [1, 1], "nobody was heard of in time to come");
 }
 
 #[test]
@@ -249,6 +323,37 @@ fn a_host_that_a_connection_string_can_have_is_told_kept_and_shown_whatever_its_
         let shown = protocol::conninfo::split(&address.to_string()).unwrap();
         assert_eq!(shown, [("host".to_owned(), host.to_owned()), ("port".to_owned(), "5432".to_owned())]);
     }
+}
+
+#[test]
+fn a_branch_is_passed_on_and_kept_however_many_timelines_there_were() {
+    let (host, dir) = (Host::real(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(dir.path().join("plimsoll")).unwrap();
+    let grown = |from: &TimelineHistory, upto: u32| {
+        let first = from.target().get() + 1;
+        (first..=upto).fold(from.clone(), |history, number| {
+            let (at, reason) = (Lsn::new(u64::from(number) << 24), "no recovery target specified");
+            history.fork(TimelineId::new(number), at, reason, BranchId::new(number.into())).unwrap()
+        })
+    };
+    let ours = grown(&TimelineHistory::root(TimelineId::FIRST), 500);
+    let roster = Roster::new(id(1));
+    let told: Vec<_> = (0..8)
+        .map(|fork| {
+            let (at, branch) = (Lsn::new((3000 + fork) << 24), BranchId::new(7000 + fork));
+            ours.fork(TimelineId::new(501), at, "promoted", branch).unwrap()
+        })
+        .collect();
+    let (gone, passed_on) = told.split_at(4);
+    assert!(gone.iter().all(|theirs| roster.hear_of_branch(&ours, theirs)));
+    let (timeline, branch) = (ours.target(), None);
+    roster.give_up(&ours, Gone::UpTo { timeline, branch, end: Lsn::new(1) });
+    assert!(passed_on.iter().all(|theirs| roster.hear_of_branch(&ours, theirs)));
+    heard_file::save(&host, dir.path(), &roster).unwrap();
+    let again = Roster::new(id(1));
+    assert!(!heard_file::load(&host, dir.path(), &again).unwrap());
+    assert_eq!(again.heard_branches(&ours), passed_on);
+    assert!(gone.iter().all(|theirs| again.is_given_up(&ours, theirs)));
 }
 
 #[test]

@@ -224,16 +224,19 @@ impl Slots {
         dropped
     }
 
-    /// Copies become ordinary slots: this node takes writes from now on. Those whose file cannot be written
-    /// are so here at once, and in their files with the next save.
+    /// Copies become ordinary slots: this node takes writes from now on. Who uses them could not come here
+    /// before. Those whose file cannot be written are so here at once, and in their files with the next save.
     ///
     /// # Errors
     ///
     /// Fails if a slot's file cannot be written.
     pub fn keep_copies(&self) -> Result<(), ReplicaError> {
-        for slot in self.0.table.lock().values_mut().filter(|slot| slot.copied) {
-            (slot.copied, slot.unwritten) = (false, true);
+        let mut table = self.0.table.lock();
+        let idle_since = Some(self.0.host.clock.monotonic());
+        for slot in table.values_mut().filter(|slot| slot.copied) {
+            (slot.copied, slot.unwritten, slot.idle_since) = (false, true, idle_since);
         }
+        drop(table);
         self.save()
     }
 }
@@ -242,11 +245,12 @@ impl Slots {
 mod tests {
     use super::*;
     use ::host::Disk;
-    use host::Host;
+    use host::{Host, Timestamp};
     use protocol::SqlState;
-    use simulation::VirtualDisk;
+    use simulation::{ManualClock, VirtualDisk};
     use std::path::Path;
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn at(lsn: u64) -> Lsn {
         Lsn::new(lsn)
@@ -319,6 +323,30 @@ mod tests {
         slots.keep_copies().unwrap();
         assert_eq!(shown(&open(dir.path())), [("s".to_owned(), 100, false)]);
         assert_eq!(states(&slots), [None; 3]);
+    }
+
+    #[test]
+    fn a_copy_is_never_idle_and_is_from_the_promotion_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
+        let host = Host { clock: clock.clone(), ..Host::real() };
+        let open = || Slots::open(&host, dir.path(), 2).unwrap();
+        let slots = open();
+        followed(&slots, &[told("s", 100)], at(300), ALL);
+        let minute = Duration::from_secs(60);
+        clock.advance(minute);
+        let idle = |slots: &Slots| slots.find("s").unwrap().idle_since;
+        // Also one that was copied in an earlier life.
+        let again = open();
+        assert_eq!((idle(&slots), idle(&again)), (None, None));
+        clock.advance(minute);
+        for slots in [slots, again] {
+            let promoted = host.clock.monotonic();
+            slots.keep_copies().unwrap();
+            assert!(slots.invalidate_idle(promoted).slots.is_empty(), "who uses it has his time to come");
+            clock.advance(minute);
+            assert_eq!(slots.invalidate_idle(promoted + minute).slots.len(), 1, "nobody came");
+        }
     }
 
     #[test]

@@ -66,7 +66,8 @@ struct Slot {
     xmin: Option<Xid>,
     /// It follows the upstream's slot of this name.
     copied: bool,
-    /// Since when nobody uses it, on the monotonic clock; None while somebody does.
+    /// Since when nobody uses it, on the monotonic clock; None while somebody does, and of a copy, which the
+    /// upstream's slot stands for.
     idle_since: Option<Duration>,
     /// How it moves against the end of the log.
     pace: Pace,
@@ -247,7 +248,7 @@ impl Slots {
                 invalidated_at: state.invalidated_at,
                 xmin: state.xmin,
                 copied: state.copied,
-                idle_since: Some(self.0.host.clock.monotonic()),
+                idle_since: (!state.copied).then(|| self.0.host.clock.monotonic()),
                 ..Slot::new(Lifetime::Permanent, state.restart)
             };
             table.insert(entry.name, slot);
@@ -417,6 +418,8 @@ impl Slots {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
         slot.is_free_for(name, pid)?;
+        // Who moves it uses it for a moment, also to no purpose.
+        slot.idle_since = slot.idle_since.map(|_| self.0.host.clock.monotonic());
         if !slot.restart.is_valid() {
             return Err(ReplicaError::SlotNotAdvanced(name.to_owned()));
         }
@@ -508,6 +511,15 @@ impl Slots {
         self.invalidate(|slot| {
             !slot.copied && slot.owner.is_none() && slot.idle_since.is_some_and(|idle| idle < since)
         })
+    }
+
+    /// This process did not run for so long until now: nobody could use a slot meanwhile.
+    pub fn excuse(&self, lost: Duration) {
+        let mut table = self.0.table.lock();
+        let now = self.0.host.clock.monotonic();
+        for since in table.values_mut().filter_map(|slot| slot.idle_since.as_mut()) {
+            *since = since.saturating_add(lost).min(now);
+        }
     }
 
     fn invalidate(&self, goes: impl Fn(&Slot) -> bool) -> GivenUp {

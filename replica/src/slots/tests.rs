@@ -1,7 +1,7 @@
 use super::*;
 use ::host::Disk;
 use protocol::SqlState;
-use simulation::{CrashPolicy, VirtualDisk};
+use simulation::{CrashPolicy, ManualClock, VirtualDisk};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wal::history::TimelineHistory;
 use wal::{Live, LogBranch, NodeLog, StandbyPositions, TimelineId};
@@ -33,6 +33,33 @@ fn a_permanent_slot_survives_a_restart_and_a_temporary_one_does_not() {
     let names: Vec<_> = again.list().into_iter().map(|slot| (slot.name, slot.restart)).collect();
     assert_eq!(names, [("kept".to_owned(), at(100)), ("lazy".to_owned(), Lsn::INVALID)]);
     assert_eq!(again.oldest(), Some(at(100)));
+}
+
+#[test]
+fn a_slot_is_idle_since_it_was_used_or_moved_last_as_far_as_the_server_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
+    let host = Host { clock: clock.clone(), ..Host::real() };
+    let slots = Slots::open(&host, dir.path(), 4).unwrap();
+    create(&slots, "s", 100);
+    let s = Duration::from_secs;
+    let idle_since = || slots.find("s").unwrap().idle_since;
+    clock.advance(s(10));
+    slots.advance("s", at(100), (at(500), 0), 1).unwrap();
+    assert_eq!(idle_since(), Some(s(10)), "also to where it stands");
+    clock.advance(s(10));
+    slots.advance("s", at(200), (at(500), 0), 1).unwrap();
+    assert!(slots.invalidate_idle(s(20)).slots.is_empty());
+    // It ran for 2 s, and then not for 70 s.
+    clock.advance(s(72));
+    slots.excuse(s(70));
+    assert_eq!(idle_since(), Some(s(90)));
+    let used = slots.acquire("s", 7).unwrap();
+    slots.excuse(s(70));
+    assert_eq!(idle_since(), None);
+    drop(used);
+    slots.excuse(s(70));
+    assert_eq!(idle_since(), Some(s(92)), "nothing was used in time to come");
 }
 
 #[test]

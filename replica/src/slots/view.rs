@@ -32,7 +32,7 @@ pub struct SlotView {
     /// It is the copy of a slot of the upstream.
     pub copied: bool,
     /// Since when nobody uses it, on the monotonic clock, in this run of the server; None while somebody
-    /// does.
+    /// does, and of a copy.
     pub idle_since: Option<Duration>,
     /// Bytes a second by which the log's end runs away from it; None while nothing is known.
     pub falls_behind: Option<f64>,

@@ -36,8 +36,8 @@ use wal::{Lsn, TimelineId};
 pub const BRANCHES_MAX: usize = 4;
 /// Highest number that counts: a million promotions are left above it.
 const NUMBER_MAX: TimelineId = TimelineId::new(u32::MAX - (1 << 20));
-/// Longest history that is kept, in bytes: of about a hundred timelines.
-const HISTORY_BYTES_MAX: usize = 8 << 10;
+/// Longest history that is kept, in bytes: of about three thousand timelines.
+pub const HISTORY_BYTES_MAX: usize = 256 << 10;
 
 /// Whether what goes on from `ours` says all that `theirs` does.
 fn covers(ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {

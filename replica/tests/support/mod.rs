@@ -434,6 +434,8 @@ pub struct Standby {
     pub log: NodeLog,
     pub receiver: Option<ReceiveHandle>,
     pub said: Arc<Said>,
+    /// With which it was started.
+    pub settings: ReceiveSettings,
     redo: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -468,7 +470,6 @@ impl Standby {
         let context = ReceiveContext {
             host: Host::real(),
             place,
-            fsync: true,
             keeps_id: false,
             roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(2)),
             feed: feed.clone(),
@@ -493,9 +494,10 @@ impl Standby {
             application_name: "standby".to_owned(),
             options,
             copy_slots: false,
+            fsync: true,
         };
-        let receiver = Some(receive::start(context, settings).unwrap());
-        Self { dir, feed, log, receiver, said, redo: Some(redo) }
+        let receiver = Some(receive::start(context, settings.clone()).unwrap());
+        Self { dir, feed, log, receiver, said, settings, redo: Some(redo) }
     }
 
     pub fn of(primary: &Primary, slot: Option<&str>) -> Self {

@@ -184,18 +184,20 @@ impl Archiver {
         }
     }
 
-    /// Waits until these files are archived, also those that are not marked yet. On a standby, whose primary
-    /// archives, there is nothing to wait for, nor on a replaced primary for what it does not archive.
-    pub(crate) async fn wait_archived(&self, names: impl Iterator<Item = String>, in_recovery: bool) {
-        if !self.archives(in_recovery) {
-            return;
-        }
+    /// Waits until these files are archived, also those that are not marked yet, and says whether they are.
+    /// On a replaced primary there is nothing to wait for of what it does not archive, nor once the node ends.
+    pub(crate) async fn wait_archived(&self, names: impl Iterator<Item = String>) -> bool {
         let (mut archived, mut log) = (self.archived.subscribe(), self.node_log.subscribe());
+        let mut are_all = true;
         for name in names {
             loop {
                 archived.borrow_and_update();
                 let state = log.borrow_and_update().clone();
-                if self.is_withheld(&state, &name) || !self.is_unarchived(&name) {
+                if self.is_withheld(&state, &name) {
+                    are_all = false;
+                    break;
+                }
+                if !self.is_unarchived(&name) {
                     break;
                 }
                 let changed = tokio::select! {
@@ -204,10 +206,11 @@ impl Archiver {
                     changed = log.changed() => changed,
                 };
                 if changed.is_err() {
-                    return;
+                    return false;
                 }
             }
         }
+        are_all
     }
 
     fn is_unarchived(&self, name: &str) -> bool {

@@ -77,7 +77,7 @@ pub(crate) struct SessionHandle {
     pub(crate) backup_progress: Mutex<BackupProgress>,
     /// The backup of pg_backup_start that this session has begun.
     pub(crate) backup: Mutex<Option<(storage::Database, storage::BackupStart)>>,
-    /// Stops its statements; there once it speaks SQL.
+    /// Stops its statements; there once it has begun.
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
     terminated: AtomicBool,
@@ -112,7 +112,7 @@ impl SessionHandle {
     /// Takes over what stops the session's statements.
     pub(crate) fn set_canceller(&self, canceller: Canceller) {
         canceller.set_session(self.key.pid);
-        // Set once, when the session begins to speak SQL.
+        // Set once, when the session begins.
         let _ = self.canceller.set(canceller);
         if self.is_terminated() {
             self.cancel(CancelReason::Terminate);
@@ -136,7 +136,7 @@ impl SessionHandle {
         Some(Timestamp::from_micros(self.started.micros().checked_add(micros)?))
     }
 
-    /// The switch by which its waits are told and ended; None before it speaks SQL.
+    /// The switch by which its waits are told and ended; None before it has begun.
     pub(crate) fn interrupt(&self) -> Option<storage::Interrupt> {
         self.canceller.get().map(|canceller| canceller.interrupt().clone())
     }
@@ -506,9 +506,10 @@ impl Sessions {
         if !role.superuser && handle.kind == SessionKind::Client && there >= limit.saturating_sub(reserved) {
             return Err(Full::Reserved);
         }
+        let of_role = |other: &&Arc<SessionHandle>| other.role_oid.load(Ordering::Relaxed) == role.oid;
         if let Ok(limit) = usize::try_from(role.connection_limit)
             && !role.superuser
-            && state.by_pid.values().filter(|other| other.user == handle.user).count() >= limit
+            && state.by_pid.values().filter(of_role).count() >= limit
         {
             return Err(Full::Role);
         }

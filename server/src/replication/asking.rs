@@ -14,6 +14,7 @@ use replica::directory_id::DirectoryId;
 use replica::driver::peers::{Asker, Peer, Silence, SilenceKind, probe, probe_member, split_peers};
 use replica::roster::login::MemberLogin;
 use replica::roster::{Address, Member};
+use replica::timeline::heard::HISTORY_BYTES_MAX;
 use replica::timeline::relation::{Relation, relation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -83,6 +84,8 @@ pub(crate) struct Told {
     pub(crate) timelines: Option<(TimelineId, TimelineId)>,
     /// Why it says nothing.
     pub(crate) error: Option<String>,
+    /// This server has replaced it, and it does not know this one.
+    is_unaware: bool,
 }
 
 impl Told {
@@ -94,6 +97,7 @@ impl Told {
                 member: peer.member,
                 timelines: Some((peer.timeline, peer.branch.history.target())),
                 error: None,
+                is_unaware: false,
             },
             Err(silence) => Self {
                 at,
@@ -105,6 +109,7 @@ impl Told {
                 member: None,
                 timelines: None,
                 error: Some(silence.error.to_string()),
+                is_unaware: false,
             },
         }
     }
@@ -245,16 +250,34 @@ fn note(replication: &Replication, asked: &Asked) {
         if !is_of_cluster(replication, peer) {
             told.state = UNKNOWN_THERE;
         }
+        told.is_unaware = told.state != UNKNOWN_THERE && is_unaware(replication, peer);
         hear(replication, name, peer);
     }
-    let is_unknown = told.state == UNKNOWN_THERE;
+    let (is_unknown, is_unaware) = (told.state == UNKNOWN_THERE, told.is_unaware);
     let before = replication.fence.answers.lock().insert(name.clone(), told);
+    if is_unaware && !before.as_ref().is_some_and(|before| before.is_unaware) {
+        replication.ground.log.warning(format!(
+            "the server at \"{name}\" is on a timeline that this server has replaced, and does not know this server: \
+             if it takes writes it goes on; name this server in its plimsoll.peers"
+        ));
+    }
     if is_unknown && before.is_none_or(|before| before.state != UNKNOWN_THERE) {
         replication.ground.log.warning(format!(
             "the server at \"{name}\" is no node of this cluster that is known, and does not know this one: what it \
              tells of timelines does not count; if it is one, name it in plimsoll.peers"
         ));
     }
+}
+
+/// Whether it is on a branch that this primary has replaced, and asks nobody here, since it has forgotten
+/// this node.
+fn is_unaware(replication: &Replication, peer: &Peer) -> bool {
+    let goes_on = || relation(&peer.branch.history, &own_witness(replication));
+    !peer.knows_us
+        && !replication.database.is_in_recovery()
+        && peer.branch.system == replication.database.system_id()
+        && peer.timeline < replication.log.state().history.target()
+        && matches!(goes_on(), Relation::Descendant { .. })
 }
 
 /// Whether what it tells counts: not of a copy that stands where a member was. A node that was made anew
@@ -281,8 +304,23 @@ pub(super) fn hear(replication: &Replication, name: &str, peer: &Peer) {
     }
 }
 
+/// A branch is not kept, which is said once of each timeline.
+fn tell_too_long(replication: &Replication, name: &str, timeline: TimelineId) {
+    replication.roster.hear_of_timeline(timeline);
+    let before = replication.fence.too_long.lock().replace(timeline);
+    if before != Some(timeline) {
+        replication.ground.log.warning(format!(
+            "the history of timeline {timeline}, of which \"{name}\" tells, is longer than {HISTORY_BYTES_MAX} \
+             bytes: who asks this server is not told of that timeline"
+        ));
+    }
+}
+
 /// Keeps a branch of which a witness told, or who passes that on.
 pub(super) fn hear_of_branch(replication: &Replication, name: &str, theirs: &TimelineHistory) {
+    if theirs.text().len() > HISTORY_BYTES_MAX {
+        return tell_too_long(replication, name, theirs.target());
+    }
     let ours = own_witness(replication);
     let is_news = replication.roster.hear_of_branch(&ours, theirs);
     let is_standby = replication.database.is_in_recovery();

@@ -3,7 +3,7 @@
 use super::{Replication, fencing, roster, semi_sync, slots};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
-use host::Instant;
+use host::Looks;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,9 @@ use wal::Lsn;
 const STAGES_INTERVAL: Duration = Duration::from_secs(2);
 /// How long it may take until it is seen that undecided commits are decided.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A look that comes later than twice this shows that this process did not run. For so long it runs then
+/// before undecided commits are released by time: standbys may have said meanwhile that they hold them.
+const WAKING: Duration = Duration::from_millis(500);
 /// What an age of the log that a standby lacks may be wrong by.
 const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
 
@@ -74,6 +77,32 @@ async fn keep_lag_clock(replication: Arc<Replication>) {
 /// Why commits are shown that waited for standbys whose names were taken away.
 pub(super) const NOBODY_NAMED: &str = "released since no synchronous standbys are named any more";
 
+/// How long undecided commits have waited, and whether they are released for that: only once the other nodes
+/// were asked whether one has replaced this one, and this process has run ever since.
+struct Undecided {
+    waited: Duration,
+    looks: Looks,
+    /// The nodes were asked.
+    has_asked: bool,
+}
+
+impl Undecided {
+    const fn since(now: Duration) -> Self {
+        Self { waited: Duration::ZERO, looks: Looks::since(now), has_asked: false }
+    }
+
+    /// Whether they have waited for as long as `limit`; else the rest.
+    fn look(&mut self, now: Duration, limit: Duration) -> Result<(), Duration> {
+        self.waited += self.looks.look(now, WAKING).counts;
+        self.has_asked &= !self.looks.was_late();
+        match limit.saturating_sub(self.waited) {
+            Duration::ZERO if self.looks.is_waking(now, WAKING) => Err(WAKING),
+            Duration::ZERO => Ok(()),
+            rest => Err(rest),
+        }
+    }
+}
+
 /// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms
 /// them, or time runs out.
 async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
@@ -85,7 +114,8 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
     ground.log.log(format!(
         "commits after {after} up to {upto} are undecided until the synchronous standbys hold them"
     ));
-    let begun = Instant::now();
+    let clock = &ground.host.clock;
+    let mut undecided = Undecided::since(clock.monotonic());
     let mut reloads = ground.reloads();
     let mut refused = false;
     loop {
@@ -103,10 +133,18 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
         }
         let limit = ground.config().unconfirmed_timeout.0;
         let hurries = host::planted!("undecided commits are released before their time");
-        let is_over = limit.is_some_and(|limit| begun.elapsed() >= limit || hurries);
-        let reason = if !gate.remote().required {
+        let rest = match undecided.look(clock.monotonic(), limit.unwrap_or(Duration::MAX)) {
+            Err(rest) if limit.is_none() || !hurries => Some(rest),
+            _ => None,
+        };
+        let is_required = gate.remote().required;
+        if rest.is_none() && is_required && !std::mem::replace(&mut undecided.has_asked, true) {
+            fencing::look_around(&replication).await;
+            continue;
+        }
+        let reason = if !is_required {
             Some(NOBODY_NAMED)
-        } else if is_over {
+        } else if rest.is_none() {
             Some("released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation")
         } else {
             None
@@ -124,12 +162,11 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
                 Err(_) => {}
             }
         }
-        let rest = limit.filter(|_| !is_over);
-        let rest = rest.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
+        let pause = rest.map_or(LOOK_INTERVAL, |rest| rest.min(LOOK_INTERVAL));
         tokio::select! {
             biased;
             changed = reloads.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(rest.min(LOOK_INTERVAL)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -187,4 +224,36 @@ fn record_release(replication: &Replication, range: (Lsn, Lsn), reason: &str) ->
     replication.semi_sync.note_release();
     replication.ground.log.warning(format!("commits after {after} up to {upto} are {reason}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undecided_commits_wait_while_the_process_runs_and_for_the_others_word_after_it_did_not() {
+        let ms = Duration::from_millis;
+        let limit = ms(2000);
+        let mut undecided = Undecided::since(ms(0));
+        let mut now = ms(0);
+        while let Err(rest) = undecided.look(now, limit) {
+            now += rest.min(LOOK_INTERVAL);
+        }
+        assert_eq!(now, limit);
+        undecided.has_asked = true;
+        assert_eq!(undecided.look(now, limit), Ok(()));
+        // It did not run between the question and the release.
+        now += ms(60_000);
+        assert_eq!(undecided.look(now, limit), Err(WAKING));
+        assert!(!undecided.has_asked);
+        assert_eq!(undecided.look(now + WAKING, limit), Ok(()));
+        for stopped_at in (0..2000).step_by(100).map(ms) {
+            let (mut undecided, mut now) = (Undecided::since(ms(0)), ms(0));
+            while let Err(rest) = undecided.look(now, limit) {
+                now += if now == stopped_at { ms(60_000) } else { rest.min(LOOK_INTERVAL) };
+            }
+            let late = ms(62_000).max(stopped_at + ms(60_000) + WAKING);
+            assert_eq!(now, late, "stopped at {stopped_at:?}");
+        }
+    }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Pending {
     strangers: Mutex<BTreeMap<String, Duration>>,
     /// What each said last.
     pub(super) answers: Mutex<Answers>,
+    /// The timeline whose history was last found too long to be kept.
+    pub(super) too_long: Mutex<Option<TimelineId>>,
 }
 
 /// Has all nodes asked at once.

@@ -91,9 +91,12 @@ fn answer(replication: &Replication) -> Result<Answer, Error> {
     }
 }
 
+/// Whether it receives, over whichever other nodes, what a primary may send: a standby that receives of one
+/// without a primary confirms nothing to anybody, and what that one has was sent before.
 fn streams(replication: &Replication) -> bool {
     let view = replication.recovery().and_then(|recovery| recovery.receiver());
-    view.is_some_and(|view| view.status == ReceiverStatus::Streaming)
+    let receives = view.is_some_and(|view| view.status == ReceiverStatus::Streaming);
+    receives && replication.roster.may_hear_primary()
 }
 
 fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<Answer, Error> {

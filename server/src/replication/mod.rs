@@ -19,8 +19,8 @@ use crate::archive::Archive;
 use crate::configuration::Ground;
 use crate::connection::registry::Sessions;
 use crate::error::ServerError;
-use host::Mutex;
 use host::sync::RwLock;
+use host::{Looks, Mutex};
 use ledger::Ledger;
 use replica::directory_id::{DIRECTORY_ID_FILE, DirectoryId};
 use replica::driver::LogPlace;
@@ -66,6 +66,8 @@ pub(crate) struct Replication {
     fence: fencing::Pending,
     /// Held while the horizon is reckoned and set: two standbys' words must not pass each other.
     horizon: Mutex<()>,
+    /// Looks at the clock, by which it is seen that this process did not run. Held while that is made good.
+    looks: Mutex<Looks>,
     recovery: RwLock<Option<Arc<Recovery>>>,
     /// What had been received when recovery ended.
     last_receive_lsn: AtomicU64,
@@ -119,6 +121,7 @@ impl Replication {
         let roster = roster::open(&ground, database.is_in_recovery());
         let nonce = database.control().mock_authentication_nonce;
         let member_login = MemberLogin::new(&nonce, database.system_id());
+        let looks = Mutex::new(Looks::since(ground.host.clock.monotonic()));
         let replication = Arc::new(Self {
             ledger: Ledger::new(&ground),
             ground,
@@ -137,6 +140,7 @@ impl Replication {
             member_login,
             fence: fencing::Pending::default(),
             horizon: Mutex::default(),
+            looks,
             recovery: RwLock::new(None),
             last_receive_lsn: AtomicU64::new(0),
         });
@@ -272,6 +276,20 @@ impl Replication {
                 None
             }
         }
+    }
+
+    /// Time in which this process did not run makes no node and no slot older: nobody could be heard
+    /// meanwhile. To be called at least each [`slots::LOOK_INTERVAL`]. Whether nodes and slots can be judged
+    /// now: not right after such a time, when what they said meanwhile may still wait to be read.
+    fn note_run(&self) -> bool {
+        let mut looks = self.looks.lock();
+        let now = self.ground.host.clock.monotonic();
+        let lost = looks.look(now, slots::LOOK_INTERVAL).lost;
+        if !lost.is_zero() {
+            self.roster.excuse(lost, now);
+            self.slots.excuse(lost);
+        }
+        !looks.is_waking(now, slots::LOOK_INTERVAL)
     }
 
     /// Takes over reloaded settings.

@@ -10,12 +10,13 @@ use crate::configuration::Ground;
 use crate::connection::listen::{socket_dirs, words};
 use crate::tasks::blocking;
 use protocol::conninfo::{ConnInfo, Endpoint};
+use protocol::{Report, SqlState};
 use replica::ReplicaError;
 use replica::directory_id::DirectoryId;
 use replica::roster::file::{self, ROSTER_FILE};
 use replica::roster::former::{self, FORMER_FILE};
 use replica::roster::heard_file::{self, HEARD_FILE};
-use replica::roster::{ADDRESSES_MAX, Address, Member, Roster};
+use replica::roster::{ADDRESSES_MAX, Address, Displaced, MEMBERS_MAX, Member, Roster};
 use std::sync::Arc;
 use std::time::Duration;
 use wal::Lsn;
@@ -121,9 +122,11 @@ fn own_addresses(ground: &Ground) -> Vec<Address> {
 pub(super) async fn keep(replication: Arc<Replication>) {
     let (ground, roster) = (replication.ground.clone(), replication.roster.clone());
     let (mut changes, mut reloads) = (roster.changes(), ground.reloads());
-    let mut failed = false;
+    let (mut failed, mut told_left_out) = (false, false);
     loop {
         changes.borrow_and_update();
+        replication.note_run();
+        tell_displaced(&replication, &mut told_left_out);
         // Before others hear of it: what a directory knows of itself is what they know.
         save(&replication, &mut failed).await;
         replication.senders.reloaded();
@@ -189,8 +192,33 @@ pub(super) async fn keep_heard(replication: &Arc<Replication>) -> Result<(), Rep
     Err(ReplicaError::File { what: "write", path: HEARD_FILE.to_owned(), cause })
 }
 
+/// Tells of those that had to go for others, and, once, that there was no room for others.
+fn tell_displaced(replication: &Replication, told_left_out: &mut bool) {
+    let ground = &replication.ground;
+    for Displaced { member, by } in replication.roster.take_displaced() {
+        let what = format!(
+            "{} is forgotten: this server keeps {MEMBERS_MAX} other nodes, and \"{by}\" has come",
+            describe(&member)
+        );
+        ground.log.warning(&what);
+        record(&replication.ledger, &what);
+    }
+    if replication.roster.take_left_out() && !std::mem::replace(told_left_out, true) {
+        let what = format!(
+            "there are more nodes than the {MEMBERS_MAX} others that this server keeps: it does not ask the others \
+             whether they have replaced it"
+        );
+        let hint =
+            "Name those that may be promoted in plimsoll.peers, or lower plimsoll.roster_forget_after.";
+        ground.log.write(None, &Report::warning(SqlState::WARNING, what).with_hint(hint), None);
+    }
+}
+
 /// Forgets who was silent for too long.
 fn forget(replication: &Replication) {
+    if !replication.note_run() {
+        return;
+    }
     let ground = &replication.ground;
     let Some(after) = ground.config().roster_forget_after else { return };
     for member in replication.roster.forget(after, ground.host.clock.monotonic()) {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use wal::{Lsn, SegmentFolder, WalError};
 
-/// Time between two looks at slots: for forecasts, and for plimsoll.idle_replication_slot_timeout.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks at slots: for forecasts, and for plimsoll.idle_replication_slot_timeout; and at the
+/// clock.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the upstream told of its slots, as long as the copies are not what it says.
 pub(super) struct UnfinishedCopies {
@@ -27,9 +28,12 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
+        let can_judge = replication.note_run();
         copy_again(&replication);
         replication.slots.note_pace(replication.limits().end, ground.host.clock.now());
-        let Some(limit) = ground.config().idle_replication_slot_timeout else { continue };
+        let Some(limit) = ground.config().idle_replication_slot_timeout.filter(|_| can_judge) else {
+            continue;
+        };
         let Some(since) = ground.host.clock.monotonic().checked_sub(limit) else { continue };
         let reason = format!(
             "nobody has used it for longer than plimsoll.idle_replication_slot_timeout ({} s)",

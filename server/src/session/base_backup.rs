@@ -6,7 +6,9 @@ use crate::archive::{Archive, stop_backup};
 use crate::connection::registry::{BackupProgress, SessionHandle};
 use crate::connection::wire::{Exit, OUTPUT_BYTES, Wire};
 use crate::log::Log;
-use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
+use basebackup::send::{
+    BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, Notes, send_backup, wire,
+};
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
 use std::sync::Arc;
@@ -52,6 +54,7 @@ impl Sink<'_> {
             }
             BackupEvent::Data(_)
             | BackupEvent::Warning(_)
+            | BackupEvent::Note(_)
             | BackupEvent::Progress { .. }
             | BackupEvent::End { .. }
             | BackupEvent::Sound => {}
@@ -63,17 +66,31 @@ impl BackupSink for Sink<'_> {
     type Error = Gone;
     async fn send(&mut self, event: BackupEvent) -> Result<(), Gone> {
         self.note(&event);
-        if let BackupEvent::Warning(message) = &event {
-            let report = Report::warning(SqlState::WARNING, message);
-            self.log.write(Some(&self.handle.log_context()), &report, None);
+        let log = |report: &Report| self.log.write(Some(&self.handle.log_context()), report, None);
+        match &event {
+            BackupEvent::Warning(message) => log(&Report::warning(SqlState::WARNING, message)),
+            BackupEvent::Note(report) => log(report),
+            _ => {}
         }
-        let waits = matches!(event, BackupEvent::Start { .. } | BackupEvent::Size { .. });
+        // The client shows its progress from the first two on, and nothing may follow a note for long.
+        let waits =
+            matches!(event, BackupEvent::Start { .. } | BackupEvent::Size { .. } | BackupEvent::Note(_));
         wire::encode(&event, &mut self.wire.out);
-        // The client shows its progress from these on.
         if waits || self.wire.out.len() >= OUTPUT_BYTES {
             self.wire.flush().await.map_err(Gone)?;
         }
         Ok(())
+    }
+
+    async fn gone(&mut self) -> Gone {
+        // What a client says before it has its backup is taken afterwards. One that says so much has to be
+        // still there.
+        while self.wire.input.len() < OUTPUT_BYTES {
+            if let Err(exit) = self.wire.read_more().await {
+                return Gone(exit);
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -89,8 +106,8 @@ impl BackupEngine for Archived<'_> {
         self.database.start_backup(label, spread).await
     }
 
-    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
-        stop_backup(self.archive, self.database, backup, self.wait).await
+    async fn stop(&self, backup: BackupStart, notes: &Notes) -> Result<BackupEnd, storage::Error> {
+        stop_backup(self.archive, self.database, backup, self.wait, notes).await
     }
 
     fn abort(&self, backup: BackupStart) {

@@ -8,7 +8,7 @@ use crate::replication::Replication;
 use protocol::backend::{self, FieldDescription, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
-use protocol::replication::{CommandError, ReplicationCommand, parse_command};
+use protocol::replication::{COMMAND_BYTES_MAX, CommandError, ReplicationCommand, parse_command};
 use protocol::{Report, Severity, SqlState};
 use replica::sender::streams::SenderHandle;
 use sql_interface::{Environment, SettingActor};
@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::Database;
 use wal::TimelineId;
+
+/// Of a connection that takes replication commands only: their text, a length word and a final zero.
+const FRAME_LIMITS: FrameLimits = FrameLimits { large: COMMAND_BYTES_MAX + 5, small: 10_000 };
 
 /// text
 pub(crate) const TEXT: u32 = 25;
@@ -68,11 +71,11 @@ impl WalSender {
 
     /// Takes one message of a physical connection.
     async fn step(&mut self, wire: &mut Wire) -> Result<(), Exit> {
-        let (kind, body) = wire.next(FrameLimits::SERVER).await?;
+        let (kind, body) = wire.next(FRAME_LIMITS).await?;
         let done = match FrontendMessage::decode(kind, &body)? {
             FrontendMessage::Query(text) => {
                 self.handle.set_statement(Statement::Text(text.into()));
-                match parse_command(text) {
+                match parsed(text) {
                     Ok(Some(command)) => self.execute(wire, text, command).await,
                     Ok(None) => Err(not_a_command()),
                     Err(error) => Err(syntax(&error)),
@@ -216,6 +219,11 @@ fn starting() -> Report {
     Report::error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up")
 }
 
+/// Reads a command, a long one where nobody waits for it.
+fn parsed(text: &str) -> Result<Option<ReplicationCommand>, CommandError> {
+    sql_types::work::aside(text.len(), || parse_command(text))
+}
+
 fn syntax(error: &CommandError) -> Failure {
     Report::error(error.code(), error.to_string()).into()
 }
@@ -231,7 +239,7 @@ impl Session {
     /// Carries out a replication command of a `replication=database` session; None if the text is SQL.
     pub(super) async fn replication_command(&mut self, text: &str) -> Option<Result<(), Exit>> {
         self.replication.as_ref()?;
-        let parsed = match parse_command(text) {
+        let parsed = match parsed(text) {
             Ok(None) => return None,
             Ok(Some(command)) => Ok(command),
             Err(error) => Err(syntax(&error)),

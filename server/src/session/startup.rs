@@ -19,7 +19,7 @@ use protocol::frame::FrameLimits;
 use protocol::startup::{ReplicationMode, StartupParameters};
 use protocol::{Report, Severity, SqlState};
 use replica::roster::login::MEMBER_USER;
-use sql_interface::clipped;
+use sql_interface::{Canceller, clipped};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -84,7 +84,10 @@ async fn attend(node: Arc<Node>, wire: Wire, entered: Entered) {
     let handle = entered.member.handle.clone();
     match entered.kind {
         Kind::Physical(replication) => {
-            match caught(pin!(replication::run(replication, wire, entered.member))).await {
+            let canceller = Canceller::default();
+            keep(&node, &handle, &canceller);
+            let run = pin!(replication::run(replication, wire, entered.member));
+            match caught(pin!(canceller.keeping(run))).await {
                 Ok((mut wire, exit)) => farewell(&node, &mut wire, exit, true).await,
                 // The connection went with it.
                 Err(Panicked) => node.ground.log.write(Some(&handle.log_context()), &panicked(), None),
@@ -92,14 +95,7 @@ async fn attend(node: Arc<Node>, wire: Wire, entered: Entered) {
         }
         Kind::Sql(start) => {
             let (sql, environment, replication) = *start;
-            let canceller = sql.canceller().clone();
-            handle.set_canceller(canceller.clone());
-            canceller.set_memory_limit(node.memory.clone());
-            // A session is a task of its own; where there are other threads they take over what else this one
-            // has to do.
-            if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-                canceller.let_work_leave();
-            }
+            keep(&node, &handle, sql.canceller());
             let mut session = Session::new(&node, wire, entered.member, (sql, environment, replication));
             session.limit_silence();
             let canceller = session.canceller.clone();
@@ -114,6 +110,18 @@ async fn attend(node: Arc<Node>, wire: Wire, entered: Entered) {
         }
     }
     left(&node, &handle);
+}
+
+/// Has a session stopped by others through this, take memory within the limit, and compute for long where
+/// nobody else waits.
+fn keep(node: &Node, handle: &SessionHandle, canceller: &Canceller) {
+    handle.set_canceller(canceller.clone());
+    canceller.set_memory_limit(node.memory.clone());
+    // A session is a task of its own; where there are other threads they take over what else this one has to
+    // do.
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        canceller.let_work_leave();
+    }
 }
 
 impl Session {

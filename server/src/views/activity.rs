@@ -19,6 +19,7 @@ pub(super) static VIEWS: &[View] = &[ACTIVITY];
 /// A row of pg_stat_activity.
 struct Row {
     session: Arc<SessionHandle>,
+    user: String,
     /// The asker may see all of it.
     seen: bool,
     /// The end of the log that is durable here.
@@ -36,10 +37,11 @@ const SESSIONS: View = view! {
         asked.sessions.list().into_iter().map(move |session| {
             let role = session.role_oid.load(Ordering::Relaxed);
             let seen = actor.reads_statistics || asked.acts_for(actor, role);
-            Row { session, seen, flushed }
+            let user = asked.user_name(role, &session.user);
+            Row { session, user, seen, flushed }
         })
     },
-    each |Row { session, seen, flushed }| [
+    each |Row { session, user, seen, flushed }| [
         // What others than pg_read_all_stats and those with the rights of the session's role do not see.
         let shown = |value: Datum| if seen { value } else { Datum::Null };
         let moment = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
@@ -54,7 +56,7 @@ const SESSIONS: View = view! {
         "pid": Int4 = Datum::Int4(session.key.pid),
         "leader_pid": Int4 = Datum::Null,
         "usesysid": Oid = Datum::Oid(session.role_oid.load(Ordering::Relaxed)),
-        "usename": Name = Datum::text(session.user.as_str()),
+        "usename": Name = Datum::from(user),
         "application_name": Text = Datum::text(session.application.lock().as_ref()),
         "client_addr": Inet = shown(address(&session)),
         "client_hostname": Text = Datum::Null,

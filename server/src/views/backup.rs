@@ -3,10 +3,12 @@
 use super::control::database;
 use super::{Asked, Function, Returns, refuse};
 use crate::archive::stop_backup;
-use protocol::SqlState;
+use protocol::{Report, Severity, SqlState};
 use sql_interface::{NodeCall, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
+use std::pin::pin;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 fn start(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
     let database = match database(asked) {
@@ -38,7 +40,7 @@ fn start(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
 
 fn stop(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
     let wait = arguments.first().and_then(Datum::as_bool).unwrap_or(true);
-    let (handle, archive) = (asked.handle.clone(), asked.archive.clone());
+    let (handle, archive, ground) = (asked.handle.clone(), asked.archive.clone(), asked.ground.clone());
     NodeCall::Later(Box::pin(async move {
         let Some((database, backup)) = handle.backup.lock().take() else {
             return Err(SqlError::new(
@@ -48,7 +50,23 @@ fn stop(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
             .with_hint("Did you call pg_backup_start()?"));
         };
         let label = backup.label_file.clone();
-        let ended = stop_backup(&archive, &database, backup, wait).await.map_err(SqlError::from)?;
+        let (notes, mut noted) = mpsc::channel(1);
+        let tell = |report: Report| match report.severity {
+            // Who looks after the server is to know while it lasts; the client gets its notices at the end.
+            Severity::Warning => ground.log.write(Some(&handle.log_context()), &report, None),
+            _ => handle.warn(report),
+        };
+        let mut stopping = pin!(stop_backup(&archive, &database, backup, wait, &notes));
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = &mut stopping => break ended.map_err(SqlError::from)?,
+                Some(report) = noted.recv() => tell(report),
+            }
+        };
+        while let Ok(report) = noted.try_recv() {
+            tell(report);
+        }
         // There are no tablespaces to map.
         let row = vec![Datum::Lsn(ended.stop.get()), Datum::from(label), Datum::text("")];
         Ok::<NodeRows, SqlError>(vec![row])

@@ -127,6 +127,11 @@ impl<'a> Asked<'a> {
             || actor.role == role
             || self.engine.is_some_and(|engine| engine.has_rights_of(actor.role, role))
     }
+    /// What the role of a session is called now; if that is not known, what it was called at the login.
+    fn user_name(&self, role: u32, at_login: &str) -> String {
+        let known = self.engine.and_then(|engine| engine.role_name(role));
+        known.unwrap_or_else(|| at_login.to_owned())
+    }
     /// Reads the configuration files again.
     fn reload(&self) {
         node::reload(self.ground, || self.replication);

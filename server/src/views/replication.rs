@@ -27,10 +27,11 @@ const SENDERS: View = view! {
         rows.map(move |row| {
             let address = sessions.get(row.info.pid).as_deref().map_or(Datum::Null, address);
             let seen = actor.reads_statistics || asked.acts_for(actor, row.info.user_oid);
-            (row, address, seen)
+            let user = asked.user_name(row.info.user_oid, &row.info.user);
+            (row, user, address, seen)
         })
     },
-    each |(row, address, seen)| [
+    each |(row, user, address, seen)| [
         // What others than pg_read_all_stats and the standby's own role do not see.
         let shown = |value: Datum| if seen { value } else { Datum::Null };
         let priority = i32::try_from(row.priority).unwrap_or(i32::MAX);
@@ -38,7 +39,7 @@ const SENDERS: View = view! {
     ] {
         "pid": Int4 = Datum::Int4(row.info.pid),
         "usesysid": Oid = Datum::Oid(row.info.user_oid),
-        "usename": Name = Datum::text(row.info.user.as_str()),
+        "usename": Name = Datum::from(user),
         "application_name": Text = shown(Datum::text(row.info.application_name.as_str())),
         "client_addr": Inet = shown(address),
         "client_hostname": Text = Datum::Null,

@@ -6,8 +6,8 @@ use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::sync::Arc;
 use wal::history::{BranchId, TimelineHistory};
 use wal::{
-    Lsn, RawConfig, RawWriter, ReaderOptions, SegmentFiles, SegmentFolder, StandbyPositions, TimelineId,
-    WalError, WalReader, WalWriter,
+    LogBranch, Lsn, RawConfig, RawWriter, ReaderOptions, SegmentFiles, SegmentFolder, StandbyPositions,
+    TimelineId, WalError, WalReader, WalWriter,
 };
 
 fn standby_at(disk: &VirtualDisk, timeline: TimelineId, at: Lsn) -> RawWriter {
@@ -78,6 +78,35 @@ fn a_flush_beside_a_write_never_flushes_what_is_not_received() {
         }
     });
     assert_eq!(standby.positions().flushed(), end);
+}
+
+#[test]
+fn a_standbys_log_is_durable_from_the_moment_on_at_which_fsync_is_turned_on() {
+    let (here, there) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    let record_of = LogBranch::unrecorded();
+    let config = RawConfig { background: false, fsync: false, ..RawConfig::new(TLI, SIZE) };
+    let positions = Arc::new(StandbyPositions::new(origin()));
+    let standby = RawWriter::open(&simulation::host(&there, 2), dir(), config, origin(), positions).unwrap();
+    let standby = standby.recorded_in(record_of.clone());
+    let mut random = fastrand::Rng::with_seed(10);
+    let mut ship_more = |from: u64| {
+        (from..from + 100).for_each(|number| _ = primary.insert(&mut record(number, 20_000)).unwrap());
+        primary.flush_all().unwrap();
+        ship(&primary, &standby, &mut random)
+    };
+    let survive = || numbers(&there.crash(CrashPolicy::LoseUnsynced)).len();
+    let end = ship_more(0);
+    assert!(end > origin() + SIZE.bytes(), "a segment is full");
+    assert_eq!(standby.positions().flushed(), end, "it counts as flushed all the same");
+    assert!(survive() < 100 && record_of.received().is_none());
+    standby.set_fsync(true).unwrap();
+    assert_eq!(survive(), 100, "also what came before");
+    let end = ship_more(100);
+    assert_eq!((survive(), record_of.received().map(|received| received.lsn)), (200, Some(end)));
+    standby.set_fsync(false).unwrap();
+    ship_more(200);
+    assert_eq!(record_of.received().map(|received| received.lsn), Some(end), "of the rest nobody knows");
 }
 
 #[test]

@@ -7,9 +7,9 @@ mod messages;
 mod scanner;
 
 pub use command::{
-    BaseBackupOptions, BaseBackupTarget, COPY_OPTION, ChecksumAlgorithm, CommandError, CreateSlot,
-    ExtensionCommand, FILES_COMMAND, FILES_GO_ON, ManifestMode, OptionValue, READ_BYTES_MAX, READ_COMMAND,
-    ReadFile, ReplicationCommand, StartReplication, parse_command,
+    BaseBackupOptions, BaseBackupTarget, COMMAND_BYTES_MAX, COPY_OPTION, ChecksumAlgorithm, CommandError,
+    CreateSlot, ExtensionCommand, FILES_COMMAND, FILES_GO_ON, ManifestMode, OptionValue, READ_BYTES_MAX,
+    READ_COMMAND, ReadFile, ReplicationCommand, StartReplication, parse_command,
 };
 pub use messages::{
     FromPrimary, FromStandby, HotStandbyFeedback, Keepalive, StatusUpdate, XLOG_DATA_HEADER_BYTES,

@@ -20,6 +20,10 @@ pub(super) enum Token {
     Mark(char),
 }
 
+/// The most words of a command. Each takes memory, many times that of its text, and no command that there is
+/// has a hundred.
+pub(super) const TOKENS_MAX: usize = 1000;
+
 /// Splits a command into words.
 pub(super) fn scan(command: &str) -> Result<Vec<Token>, CommandError> {
     let mut tokens = Vec::new();
@@ -27,6 +31,9 @@ pub(super) fn scan(command: &str) -> Result<Vec<Token>, CommandError> {
     loop {
         rest = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0c']);
         let Some(first) = rest.chars().next() else { return Ok(tokens) };
+        if tokens.len() == TOKENS_MAX {
+            return Err(CommandError::TooLong { limit: TOKENS_MAX, what: "words" });
+        }
         let token = match first {
             '(' | ')' | ',' | ';' | '.' => {
                 rest = rest.get(1..).unwrap_or_default();

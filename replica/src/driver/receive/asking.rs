@@ -78,7 +78,11 @@ impl Driver {
 
     /// Asks the primary something and waits for the answer.
     pub(super) async fn ask(&mut self, command: ReceiverAction) -> Event {
-        let patience = self.patience();
+        let mut patience = self.patience();
+        if matches!(command, ReceiverAction::Connect) {
+            // One that is silent keeps nobody from the next.
+            patience.limit = patience.limit.saturating_mul(self.servers_named());
+        }
         let asked = async {
             match command {
                 ReceiverAction::Connect => self.connect().await,
@@ -93,9 +97,20 @@ impl Driver {
         patience.answer(asked).await.unwrap_or_else(Event::Lost)
     }
 
+    /// How many servers the settings name.
+    fn servers_named(&self) -> u32 {
+        let named = ConnInfo::parse(&self.settings.conninfo).map_or(1, |info| info.endpoints.len());
+        u32::try_from(named).unwrap_or(u32::MAX).max(1)
+    }
+
     pub(super) async fn connect(&mut self) -> Result<Event, ReplicaError> {
         let failed = |cause: String| connection("could not connect to the primary server", &cause);
         let mut info = ConnInfo::parse(&self.settings.conninfo).map_err(|error| failed(error.to_string()))?;
+        let has_others = info.endpoints.len() > 1;
+        if has_others {
+            let limit = self.patience().limit;
+            info.connect_timeout = Some(info.connect_timeout.map_or(limit, |own| own.min(limit)));
+        }
         info.ask_last(&self.context.asked_last.lock());
         info.replication = Some("true".to_owned());
         info.dbname = "replication".to_owned();
@@ -103,6 +118,7 @@ impl Driver {
         let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
         let place = client.place();
         self.shown.lock().place = Some(place.clone());
+        self.machine.set_server(format!("\"{}\", port {}", place.0, place.1), has_others);
         if self.context.observer.is_own(client.key()) {
             // It would wait for log that it sends to itself while another one has it.
             self.ask_last();
@@ -192,6 +208,7 @@ impl Driver {
         self.streaming = started.is_none();
         // What was asked or answered on another stream is of that alone.
         (self.asked_over, self.promised, self.from_primary) = (None, None, false);
+        self.told_route = false;
         if self.streaming {
             (self.told_roster, self.primary) = (None, None);
             self.queue_roster();
@@ -283,6 +300,7 @@ impl Driver {
 
     pub(super) async fn disconnect(&mut self) {
         (self.streaming, self.streamed) = (false, false);
+        self.context.roster.end_route();
         if let Some(client) = self.client.take() {
             // A peer that takes nothing more shall not hold us up.
             let _ = tokio::time::timeout(Duration::from_secs(1), client.close()).await;

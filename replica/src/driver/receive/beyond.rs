@@ -101,7 +101,7 @@ impl Driver {
         let ReceiveContext { feed, log, .. } = &self.context;
         let counts = self.machine.unproven().is_none();
         let positions = if counts { feed.positions() } else { Arc::new(StandbyPositions::new(at)) };
-        let writer = open_writer(&self.context, timeline, at, again_upto, positions)?;
+        let writer = open_writer(&self.context, self.settings.fsync, (timeline, at), again_upto, positions)?;
         self.writer = if counts { writer.recorded_in(log.record()) } else { writer };
         feed.set_writer(counts.then(|| self.writer.clone()));
         Ok(())

@@ -45,7 +45,7 @@ impl Driver {
             let (now, later) = rest.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(rest.len()));
             if let Some(timeline) = files.file_before(at + 1).map_err(source_error)? {
                 let config = RawConfig::new(timeline, place.segment_size);
-                let config = RawConfig { fsync: self.context.fsync, ..config };
+                let config = RawConfig { fsync: self.settings.fsync, ..config };
                 wal::raw_writer::mend(&self.context.host, &place.pg_wal, &config, at, now)?;
             }
             (at, rest) = (at + now.len() as u64, later);

@@ -3,10 +3,11 @@
 use super::asking::{RECEIVE, refused};
 use super::running::Driver;
 use crate::driver::extensions::{
-    AWAITED, BEGINS, CONFIRMED, FORMER, HANDOVER, PRIMARY, ROSTER, SLOTS, WITNESSED,
+    AWAITED, BEGINS, CONFIRMED, FORMER, HANDOVER, PRIMARY, ROSTER, ROUTE, SLOTS, WITNESSED,
 };
 use crate::error::ReplicaError;
 use crate::receiver::Event;
+use crate::roster::route::Route;
 use crate::roster::{Seen, former, statement};
 use crate::slots::copied;
 use bytes::Bytes;
@@ -35,10 +36,12 @@ impl Driver {
         let lsn = |wire: WireLsn| Lsn::new(wire.get());
         match FromPrimary::decode(&payload) {
             Ok(FromPrimary::Data { start, end, clock, wal }) => {
+                self.note_untold();
                 self.note_primary_end(lsn(end));
                 Some(Event::Data { start: lsn(start), primary_end: lsn(end), clock, wal })
             }
             Ok(FromPrimary::Keepalive(keepalive)) => {
+                self.note_untold();
                 self.note_primary_end(lsn(keepalive.end));
                 Some(self.keepalive(&keepalive))
             }
@@ -73,6 +76,10 @@ impl Driver {
                 self.from_primary = true;
                 None
             }
+            ROUTE => match Route::decode(&payload) {
+                Ok(route) => route.map(|route| self.hear_route(route)),
+                Err(error) => Some(Event::Lost(error)),
+            },
             SLOTS => match copied::decode(&payload) {
                 Ok(slots) => {
                     self.context.observer.slots(&slots);
@@ -93,6 +100,19 @@ impl Driver {
                 None
             }
             _ => None,
+        }
+    }
+
+    fn hear_route(&mut self, route: Route) -> Event {
+        let (source, first) = (route.source, !std::mem::replace(&mut self.told_route, true));
+        let judged = self.context.roster.take_route(route, first);
+        Event::Route { source, judged }
+    }
+
+    /// Something came that comes again and again: who says where the log comes from has said so before.
+    fn note_untold(&mut self) {
+        if !self.told_route {
+            self.hear_route(Route::UNTOLD);
         }
     }
 

@@ -46,6 +46,8 @@ pub struct ReceiveSettings {
     pub options: ReceiverOptions,
     /// Copy the primary's slots, if it is a Plimsoll node.
     pub copy_slots: bool,
+    /// Whether to fsync.
+    pub fsync: bool,
 }
 
 impl ReceiveSettings {
@@ -135,8 +137,6 @@ pub struct ReceiveContext {
     pub host: Host,
     /// Where the log lies.
     pub place: LogPlace,
-    /// Whether to fsync (the setting).
-    pub fsync: bool,
     /// Whether the data directory keeps the id that this node has in the roster: it may not have got one.
     pub keeps_id: bool,
     /// The nodes of the cluster, this one among them.

@@ -55,6 +55,8 @@ pub(super) struct Driver {
     pub(super) told_roster: Option<u64>,
     /// Which member of the roster the primary is, if it has said so.
     pub(super) primary: Option<DirectoryId>,
+    /// The server at the other end of the stream said, or was heard not to say, where its log comes from.
+    pub(super) told_route: bool,
     /// The server at the other end of the stream said that it writes the timeline which it streams.
     pub(super) from_primary: bool,
     /// Whether a stream was started on this connection before.
@@ -92,7 +94,8 @@ impl Driver {
         context.log.receive_from(end);
         let known_upto = received(&context, &history).max(wanted);
         let again_upto = stays_upto(begun, known_upto);
-        let writer = open_writer(&context, timeline, end, again_upto, context.feed.positions())?;
+        let writer =
+            open_writer(&context, settings.fsync, (timeline, end), again_upto, context.feed.positions())?;
         let writer = writer.recorded_in(context.log.record());
         context.feed.set_writer(Some(writer.clone()));
         let replayed = context.feed.positions().replayed();
@@ -122,6 +125,7 @@ impl Driver {
             streaming: false,
             told_roster: None,
             primary: None,
+            told_route: false,
             from_primary: false,
             streamed: false,
             flushing: None,
@@ -260,7 +264,7 @@ impl Driver {
 
     /// What counts as received is recorded first, also if it came from an archive.
     fn note_reported(&self, flushed: Lsn) {
-        if self.context.fsync && flushed.is_valid() {
+        if self.settings.fsync && flushed.is_valid() {
             let timeline = self.machine.history().timeline_at(flushed);
             self.context.log.record().flushed(timeline, flushed);
         }
@@ -268,7 +272,7 @@ impl Driver {
 
     /// Takes over new settings, and leaves a source that they name no more for the other one, at once.
     async fn reload(&mut self) -> Result<(), ReplicaError> {
-        if !self.take_settings() {
+        if !self.take_settings().await? {
             if self.client.is_some() {
                 self.context.observer.reconnects();
                 self.handle(Event::Lost(ReplicaError::ReceiverTerminated)).await?;
@@ -280,8 +284,12 @@ impl Driver {
     }
 
     /// Takes over changed settings; whether they name the same source.
-    fn take_settings(&mut self) -> bool {
+    async fn take_settings(&mut self) -> Result<bool, ReplicaError> {
         let new = self.changes.borrow_and_update().clone();
+        if new.fsync != self.settings.fsync {
+            self.await_flush().await?;
+            self.writer.set_fsync(new.fsync)?;
+        }
         if new.copy_slots != self.settings.copy_slots && self.streaming {
             self.queue_copies(new.copy_slots);
         }
@@ -289,7 +297,7 @@ impl Driver {
         let same = new.names_same_source(&self.settings);
         self.machine.set_options(new.options.clone());
         self.settings = new;
-        same
+        Ok(same)
     }
 
     pub(super) async fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
@@ -330,7 +338,7 @@ impl Driver {
 
     /// Tells why there is no stream, and whom not to ask first from now on.
     fn report(&mut self, error: &ReplicaError) {
-        if error.is_of_replaced() {
+        if error.asks_others() {
             self.ask_last();
         }
         self.context.observer.failed(error);

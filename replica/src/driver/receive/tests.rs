@@ -19,6 +19,7 @@ async fn nobody_who_stops_a_receiver_goes_on_before_its_end() {
         application_name: String::new(),
         options,
         copy_slots: false,
+        fsync: true,
     };
     let (running, runs) = watch::channel(());
     let handle = ReceiveHandle {

@@ -211,13 +211,13 @@ pub(super) async fn finished(
 
 pub(super) fn open_writer(
     context: &ReceiveContext,
-    timeline: TimelineId,
-    end: Lsn,
+    fsync: bool,
+    (timeline, end): (TimelineId, Lsn),
     again_upto: Lsn,
     positions: Arc<StandbyPositions>,
 ) -> Result<RawWriter, ReplicaError> {
     let config = RawConfig::new(timeline, context.place.segment_size);
-    let config = RawConfig { fsync: context.fsync, again_upto, ..config };
+    let config = RawConfig { fsync, again_upto, ..config };
     Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
 }
 

@@ -204,6 +204,7 @@ pub async fn stream<S: Outlet>(
         copies_slots: false,
         told_slots: None,
         told_roster: None,
+        told_route: Vec::new(),
         standby: None,
         awaited_untold: false,
         part: None,
@@ -278,6 +279,8 @@ struct Streaming<'a, S> {
     told_slots: Option<Vec<UpstreamSlot>>,
     /// The version of the roster that it was told last.
     told_roster: Option<u64>,
+    /// The way of the log as it was told last; empty before that.
+    told_route: Vec<u8>,
     /// Which member of the roster the standby is, if it has said so.
     standby: Option<DirectoryId>,
     /// It was not told yet which stages commits wait for.
@@ -291,7 +294,7 @@ struct Streaming<'a, S> {
 impl<S: Outlet> Streaming<'_, S> {
     async fn run(&mut self) -> Result<Ended, SendError> {
         let mut changes = self.context.log.subscribe();
-        let mut awaited = self.context.row.awaited();
+        let (mut awaited, mut routes) = (self.context.row.awaited(), self.context.roster.route_changes());
         let streams = self.context.row.streams();
         let mut handovers = self.context.row.handovers();
         let timer = FineTimer::start();
@@ -347,7 +350,7 @@ impl<S: Outlet> Streaming<'_, S> {
                 biased;
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
-                _ = awaited.changed() => self.reloaded(&mut awaited),
+                () = either(&mut awaited, &mut routes) => self.reloaded(&mut awaited),
                 () = stepped(&mut handovers, &mut self.part) => {}
                 moved = self.wire.progress(reads) => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
@@ -360,7 +363,7 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
-    /// The settings or the stages that commits wait for changed.
+    /// The settings, the stages that commits wait for, or the way of the log changed.
     fn reloaded(&mut self, awaited: &mut watch::Receiver<Stages>) {
         // In a statement of its own: the channel is locked until that ends.
         let awaited = *awaited.borrow_and_update();
@@ -368,11 +371,13 @@ impl<S: Outlet> Streaming<'_, S> {
         self.sender.set_times(sender_times(self.context, self.plimsoll), now);
         self.tell_awaited(awaited);
         self.tell_roster();
+        self.tell_route();
     }
 
     /// Takes over the log, and makes sure that what is asked for is still there.
     async fn begin(&mut self, log: &LogState) -> Result<(), SendError> {
         self.follow(log)?;
+        self.tell_route();
         self.tell_primary(log);
         if self.reading.check_there(log, self.sender.sent_upto()).is_err()
             && self.sender.sent_upto() < self.asked
@@ -471,6 +476,15 @@ impl<S: Outlet> Streaming<'_, S> {
         };
         self.wire.flush().await?;
         Ok(ended)
+    }
+}
+
+/// Waits for the next change of one of both. Who asks keeps their channels open.
+async fn either<A, B>(one: &mut watch::Receiver<A>, other: &mut watch::Receiver<B>) {
+    tokio::select! {
+        biased;
+        _ = one.changed() => {}
+        _ = other.changed() => {}
     }
 }
 

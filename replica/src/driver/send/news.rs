@@ -2,7 +2,7 @@
 //! slots.
 
 use super::{Streaming, wire_lsn};
-use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, PRIMARY, ROSTER, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, PRIMARY, ROSTER, ROUTE, SLOTS, WITNESSED};
 use crate::driver::log::Outlet;
 use crate::slots::{ActiveSlot, copied};
 use durability::Stages;
@@ -30,8 +30,22 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
+    /// Tells a Plimsoll standby over which servers the log comes, if that is news.
+    pub(super) fn tell_route(&mut self) {
+        if !self.plimsoll || !self.wire.has_room() {
+            return;
+        }
+        let is_primary = matches!(self.context.log.state().live, Live::Primary(_));
+        let route = self.context.roster.told_route(is_primary);
+        if self.told_route != route {
+            self.wire.put_extension(ROUTE, &route);
+            self.told_route = route;
+        }
+    }
+
     /// Tells a Plimsoll standby what it has to know of the log before more of it, and of the cluster.
     pub(super) fn tell_news(&mut self) {
+        self.tell_route();
         self.tell_confirmed();
         self.tell_witnessed();
         self.tell_roster();
@@ -94,6 +108,7 @@ impl<S: Outlet> Streaming<'_, S> {
         if self.confirmed_changes.is_some() {
             self.context.confirmations.wanted();
         }
+        self.tell_route();
         self.tell_confirmed();
         self.tell_witnessed();
         self.tell_slots();

@@ -99,3 +99,17 @@ fn another_source_that_is_named_meanwhile_is_tried_as_a_new_one() {
     connects(&mut talk, 5001);
     assert_eq!(say(&mut talk, 5001, away()), said(&TOLD, 10_001));
 }
+
+#[test]
+fn a_standby_that_did_not_run_asks_its_primary_before_it_takes_it_for_silent() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.1 = 1000;
+    let here = SEGMENT;
+    assert_eq!(talk.say(Event::Tick)[0], format!("reply {here} {here} {here}?"));
+    talk.say(Event::Keepalive { primary_end: at(SEGMENT), clock: wall(), reply_requested: false });
+    talk.1 = 2000;
+    assert_eq!(talk.say(Event::Tick)[0], format!("reply {here} {here} {here}?"));
+    talk.1 = 2030;
+    let left = talk.say(Event::Tick);
+    assert_eq!(left, ["report terminating walreceiver due to timeout", "disconnect"]);
+}

@@ -1,5 +1,6 @@
 //! Lines of pg_hba.conf and pg_ident.conf: fields between blanks, each a list of words between commas.
 
+use std::cell::Cell;
 use std::io;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,10 @@ use std::str::Chars;
 
 /// Files that name files may go so deep; PostgreSQL's limit for included files.
 const DEPTH_MAX: usize = 10;
+
+/// Most files that a file names, each counted as often as it is named: a few that name one another again and
+/// again would never be read to their end.
+const FILES_MAX: usize = 1000;
 
 /// What stands between words. Every other sign may be a part of a name, further blanks of ASCII too.
 const fn is_blank(c: char) -> bool {
@@ -42,15 +47,17 @@ pub(crate) fn read_lines(
     file: &Path,
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Vec<FileLine> {
-    lines_at(text, file, read, 0)
+    lines_at(text, file, &Files { read, left: Cell::new(FILES_MAX) }, 0)
 }
 
-fn lines_at(
-    text: &str,
-    file: &Path,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-    depth: usize,
-) -> Vec<FileLine> {
+/// The files that words name.
+struct Files<'a> {
+    read: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// So many may still be read.
+    left: Cell<usize>,
+}
+
+fn lines_at(text: &str, file: &Path, files: &Files<'_>, depth: usize) -> Vec<FileLine> {
     let mut found = Vec::new();
     let mut number = 0;
     let mut lines = text.lines();
@@ -67,7 +74,7 @@ fn lines_at(
             raw.push_str(more);
             number += 1;
         }
-        let fields = fields(&raw, file, read, depth);
+        let fields = fields(&raw, file, files, depth);
         if !matches!(&fields, Ok(fields) if fields.is_empty()) {
             found.push(FileLine { number: start, raw, fields });
         }
@@ -76,18 +83,13 @@ fn lines_at(
 }
 
 /// Splits a line into fields, each a list of words joined by commas.
-fn fields(
-    line: &str,
-    file: &Path,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-    depth: usize,
-) -> Result<Vec<Vec<Word>>, String> {
+fn fields(line: &str, file: &Path, files: &Files<'_>, depth: usize) -> Result<Vec<Vec<Word>>, String> {
     let mut fields = Vec::new();
     let mut chars = line.chars().peekable();
     let mut field = Vec::new();
     while let Some((word, continues)) = next_word(&mut chars) {
         match word.text.strip_prefix('@').filter(|name| !word.quoted && !name.is_empty()) {
-            Some(name) => field.extend(words_of_file(name, file, read, depth)?),
+            Some(name) => field.extend(words_of_file(name, file, files, depth)?),
             None => field.push(word),
         }
         // A file without words is no field.
@@ -122,25 +124,22 @@ fn next_word(chars: &mut Peekable<Chars<'_>>) -> Option<(Word, bool)> {
 }
 
 /// All words of a file that a line names with @; a path that is not whole begins at the naming file's folder.
-fn words_of_file(
-    name: &str,
-    file: &Path,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-    depth: usize,
-) -> Result<Vec<Word>, String> {
+fn words_of_file(name: &str, file: &Path, files: &Files<'_>, depth: usize) -> Result<Vec<Word>, String> {
     let path: PathBuf = file.parent().unwrap_or(Path::new("")).join(name);
-    let shown = path.display();
-    if depth >= DEPTH_MAX {
-        return Err(format!(
-            "could not open secondary authentication file \"@{name}\" as \"{shown}\": files name one another too deep"
-        ));
-    }
-    let text = read(&path).map_err(|error| {
-        let why = host::os_message(&error);
+    let failed = |why: &str| {
+        let shown = path.display();
         format!("could not open secondary authentication file \"@{name}\" as \"{shown}\": {why}")
-    })?;
+    };
+    if depth >= DEPTH_MAX {
+        return Err(failed("files name one another too deep"));
+    }
+    let Some(left) = files.left.get().checked_sub(1) else {
+        return Err(failed(&format!("more than {FILES_MAX} files are named")));
+    };
+    files.left.set(left);
+    let text = (files.read)(&path).map_err(|error| failed(&host::os_message(&error)))?;
     let mut words = Vec::new();
-    for line in lines_at(&text, &path, read, depth + 1) {
+    for line in lines_at(&text, &path, files, depth + 1) {
         words.extend(line.fields?.into_iter().flatten());
     }
     Ok(words)

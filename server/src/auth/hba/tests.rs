@@ -143,6 +143,27 @@ fn names_come_from_files_and_quotes_keep_their_letters() {
 }
 
 #[test]
+fn files_that_name_others_many_times_are_read_to_an_end() {
+    let count = std::cell::Cell::new(0);
+    let next = |path: &Path| {
+        count.set(count.get() + 1);
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // At the ninth file words stand, so that none is too deep.
+        Ok(if name.len() < 9 { format!("@{name}x\n").repeat(8) } else { "ann".to_owned() })
+    };
+    let errors = Hba::parse("local all @x trust", Path::new("/data/hba"), &next).unwrap_err();
+    assert!(errors[0].message.contains("more than 1000 files are named"), "{}", errors[0]);
+    assert_eq!(count.replace(0), 1000);
+    let round = |_: &Path| {
+        count.set(count.get() + 1);
+        Ok("@x\n".repeat(8))
+    };
+    let errors = Hba::parse("local all @x trust", Path::new("/data/hba"), &round).unwrap_err();
+    assert!(errors[0].message.contains("too deep"), "{}", errors[0]);
+    assert!(count.get() <= 1000);
+}
+
+#[test]
 fn two_backslashes_continue_in_one_line_alone() {
     let hba = parsed(
         "# See C:\\docs\\\\\n\nhost all all 127.0.0.1/32 reject\nhost all all 0.0.0.0/0 \\\ntrust\nlocal all all trust\n",

@@ -284,7 +284,6 @@ impl Standby {
         let context = ReceiveContext {
             host: ground.host.clone(),
             place: replication.place.clone(),
-            fsync: ground.config().fsync,
             keeps_id: keeps_id(ground, replication.roster.own_id()),
             roster: replication.roster.clone(),
             feed: feed.clone(),

@@ -80,6 +80,7 @@ pub(super) fn receive_settings(
             feedback: config.hot_standby_feedback,
         },
         copy_slots: config.sync_replication_slots,
+        fsync: config.fsync,
     })
 }
 

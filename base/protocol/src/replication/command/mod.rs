@@ -13,6 +13,10 @@ use super::scanner::{Token, scan};
 use base_backup::base_backup_options;
 use sqlstate::SqlState;
 
+/// The longest text of a replication command, in bytes: a timeline's history, which may be its largest part,
+/// is read up to this size, too.
+pub const COMMAND_BYTES_MAX: usize = 16 << 20;
+
 /// A replication command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicationCommand {
@@ -134,6 +138,14 @@ pub enum CommandError {
         /// The greatest one.
         max: u32,
     },
+    /// It has more than any command may have.
+    #[error("replication command has more than {limit} {what}")]
+    TooLong {
+        /// The most that it may have.
+        limit: usize,
+        /// Of what.
+        what: &'static str,
+    },
     /// Options that exclude each other or need one another.
     #[error("{0}")]
     Combination(&'static str),
@@ -149,6 +161,7 @@ impl CommandError {
         match self {
             Self::BadValue { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::OutOfRange { .. } => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::TooLong { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
             _ => SqlState::SYNTAX_ERROR,
         }
     }
@@ -173,6 +186,9 @@ pub fn parse_command(text: &str) -> Result<Option<ReplicationCommand>, CommandEr
         | "PLIMSOLL") => known,
         _ => return Ok(None),
     };
+    if text.len() > COMMAND_BYTES_MAX {
+        return Err(CommandError::TooLong { limit: COMMAND_BYTES_MAX, what: "bytes" });
+    }
     let mut words = Words { tokens: scan(text)?, at: 1 };
     let command = match keyword {
         "IDENTIFY_SYSTEM" => ReplicationCommand::IdentifySystem,

@@ -40,6 +40,24 @@ fn commands_of_stock_clients_are_understood() {
 }
 
 #[test]
+fn a_command_of_endless_words_or_bytes_is_refused() {
+    let words = |count: usize| "SHOW ".to_owned() + &"a ".repeat(count);
+    let refused = |text: &str| parse_command(text).unwrap_err();
+    assert_eq!(refused(&words(999)), CommandError::syntax("a"));
+    let too_many = CommandError::TooLong { limit: 1000, what: "words" };
+    for text in [words(1000), format!("BASE_BACKUP ({})", "label 'a', ".repeat(1 << 20))] {
+        assert_eq!(refused(&text), too_many);
+    }
+    let history = |bytes: usize| format!("PLIMSOLL descendant (timeline 2, history '{}')", "x".repeat(bytes));
+    assert!(parse_command(&history(COMMAND_BYTES_MAX - 100)).is_ok());
+    let error = refused(&history(COMMAND_BYTES_MAX));
+    assert_eq!(error.to_string(), "replication command has more than 16777216 bytes");
+    assert_eq!(error.code().as_str(), "54000");
+    let sql = format!("select '{}'", "x".repeat(COMMAND_BYTES_MAX));
+    assert_eq!(parse_command(&sql), Ok(None));
+}
+
+#[test]
 fn both_syntaxes_of_a_base_backup_mean_the_same() {
     let new = parsed(
         "BASE_BACKUP ( LABEL 'it''s', PROGRESS, CHECKPOINT 'fast', WAIT 0, MAX_RATE 64, \
