@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use basebackup::clone::{
-    CloneError, CloneOptions, CloneProgress, MARKER_FILE, Phase, check_target, clone, remove_interrupted,
+    CloneError, CloneOptions, CloneProgress, MARKER_FILE, Made, Phase, TakenBack, check_target, clone,
+    clone_noting,
 };
 use basebackup::manifest::{Manifest, verify_directory};
 use host::{Host, RealDisk};
@@ -168,8 +169,9 @@ async fn drop_in_the_middle(options: &CloneOptions, client: &mut Client) {
             let _ = sender.send(());
         }
     };
+    let mut made = Made::default();
     tokio::select! {
-        outcome = clone(&host, options, &mut report) => panic!("{outcome:?}"),
+        outcome = clone_noting(&host, options, &mut made, &mut report) => panic!("{outcome:?}"),
         _ = receiver.recv() => {}
     }
     assert!(target.join("base").exists() && !target.join("global/pg_control").exists());
@@ -178,15 +180,16 @@ async fn drop_in_the_middle(options: &CloneOptions, client: &mut Client) {
         assert!(Instant::now() < deadline, "the slot goes with its connection");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(matches!(check_target(&RealDisk, target), Err(CloneError::Interrupted(_))));
+    assert!(matches!(check_target(&RealDisk, target), Err(CloneError::Unfinished(_))));
     let error = clone(&Host::real(), options, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(error, CloneError::Interrupted(_)), "{error}");
+    assert!(matches!(error, CloneError::Unfinished(_)), "{error}");
     // The unpacker's thread may be at its last chunk still.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while let Err(error) = remove_interrupted(&RealDisk, target, false) {
+    while let Err(error) = made.take_back_files(&RealDisk) {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert_eq!(made.take_back_files(&RealDisk).unwrap(), TakenBack::NothingMarked);
     assert!(!target.exists());
 }
 

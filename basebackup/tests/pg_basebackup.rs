@@ -2,7 +2,7 @@
 //! protocol's messages.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use basebackup::send::{BackupEngine, BackupEvent, BackupSink, BackupSource, send_backup, wire};
+use basebackup::send::{BackupEngine, BackupEvent, BackupSink, BackupSource, Notes, send_backup, wire};
 use bytes::{Buf, BytesMut};
 use host::{Host, Timestamp};
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
@@ -32,7 +32,7 @@ impl BackupEngine for Books {
             on_standby: false,
         })
     }
-    async fn stop(&self, _: BackupStart) -> Result<BackupEnd, storage::Error> {
+    async fn stop(&self, _: BackupStart, _: &Notes) -> Result<BackupEnd, storage::Error> {
         Ok(BackupEnd { stop: Lsn::new(0x100_0100), timeline: TimelineId::FIRST, history_file: None })
     }
     fn abort(&self, _: BackupStart) {}
@@ -46,6 +46,9 @@ impl BackupSink for Wire {
         let mut out = BytesMut::new();
         wire::encode(&event, &mut out);
         self.0.write_all(&out).await
+    }
+    async fn gone(&mut self) -> io::Error {
+        std::future::pending().await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::target::{Checkpoint, Divergence, Target};
 use crate::untouched::Untouched;
 use basebackup::clone::{make_standby, primary_conninfo, primary_conninfo_of_node};
 use basebackup::send::files::SentFile;
-use host::{Host, LockGuard, write_file_durably};
+use host::{Disk, Host, LockGuard, write_file_durably};
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
@@ -120,6 +120,20 @@ impl std::fmt::Debug for Rewind {
     }
 }
 
+/// How the rewound node will reach the source; None if that is a directory.
+fn followed_by(disk: &dyn Disk, options: &RewindOptions) -> Result<Option<String>, RewindError> {
+    let SourceName::Server(conninfo) = &options.source else { return Ok(None) };
+    Ok(Some(match options.node_files {
+        NodeFiles::Keep => primary_conninfo_of_node(disk, &options.target, conninfo)?,
+        NodeFiles::Replace => primary_conninfo(conninfo)?,
+    }))
+}
+
+/// What cannot be followed is refused before anything has changed.
+fn check_followed(disk: &dyn Disk, options: &RewindOptions) -> Result<(), RewindError> {
+    if options.standby { followed_by(disk, options).map(drop) } else { Ok(()) }
+}
+
 impl Rewind {
     /// Looks at both sides. Nothing is changed.
     ///
@@ -127,6 +141,7 @@ impl Rewind {
     /// Fails if they cannot be looked at, or are not of one cluster.
     pub async fn prepare(host: &Host, options: RewindOptions) -> Result<Self, RewindError> {
         ControlFile::load(&*host.disk, &options.target)?.check_ours(&options.target)?;
+        check_followed(&*host.disk, &options)?;
         let lock = storage::lock_directory(host, &options.target)?;
         remove_leftovers(&*host.disk, &options.target)?;
         let target = Target::of(host.disk.clone(), &options)?;
@@ -178,9 +193,8 @@ impl Rewind {
             let Divergence { untold, fork, .. } = &**divergence;
             divergence.untouched = Untouched::fetch(&mut source, &target, untold, fork.at).await?;
         }
-        let host = host.clone();
         Ok(Self {
-            host,
+            host: host.clone(),
             options,
             target,
             source,
@@ -382,15 +396,9 @@ impl Rewind {
         if !self.options.standby {
             return Ok(());
         }
-        match &self.options.source {
-            SourceName::Server(conninfo) => {
-                let conninfo = match self.options.node_files {
-                    NodeFiles::Keep => primary_conninfo_of_node(disk, dir, conninfo)?,
-                    NodeFiles::Replace => primary_conninfo(conninfo)?,
-                };
-                Ok(make_standby(disk, dir, &conninfo, None)?)
-            }
-            SourceName::Directory(_) => {
+        match followed_by(disk, &self.options)? {
+            Some(conninfo) => make_standby(disk, dir, &conninfo, None).map(drop).map_err(Into::into),
+            None => {
                 let signal = dir.join("standby.signal");
                 write_file_durably(disk, &signal, b"").map_err(io_error(&signal))
             }

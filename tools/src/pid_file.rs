@@ -3,7 +3,7 @@
 //! | line | field |
 //! |---|---|
 //! | 1 | process id |
-//! | 2 | data directory |
+//! | 2 | data directory, in as many lines as its name has |
 //! | 3 | start time, Unix seconds |
 //! | 4 | port |
 //! | 5 | first socket directory |
@@ -78,7 +78,7 @@ impl PidFile {
         if text.split_whitespace().next() == Some("0") {
             return Ok(None);
         }
-        Self::parse(&text).map(Some).ok_or_else(|| {
+        Self::parse(&text, lines_of_name(data)).map(Some).ok_or_else(|| {
             let path = path.display();
             let what = match text.is_empty() {
                 true => format!("the PID file \"{path}\" is empty"),
@@ -88,10 +88,10 @@ impl PidFile {
         })
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines().map(str::trim);
+    fn parse(text: &str, name_lines: usize) -> Option<Self> {
+        let mut lines = text.split('\n').map(str::trim);
         let pid = lines.next()?.parse::<i32>().ok().filter(|pid| *pid > 0)?;
-        let _data = lines.next();
+        let mut lines = lines.skip(name_lines);
         let started = lines.next().and_then(|line| line.parse().ok());
         let port = lines.next().and_then(|line| line.parse().ok());
         let filled = |line: &str| (!line.is_empty()).then(|| line.to_owned());
@@ -123,6 +123,13 @@ impl PidFile {
     }
 }
 
+/// How many lines the name of a data directory takes.
+fn lines_of_name(data: &Path) -> usize {
+    // A server names it from the root on.
+    let whole = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
+    1 + whole.to_string_lossy().matches('\n').count()
+}
+
 /// Whether a process has the lock on a file; None if that cannot be known.
 fn is_locked(path: &Path) -> Option<bool> {
     let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
@@ -147,16 +154,18 @@ mod tests {
     #[test]
     fn a_lock_file_is_read_as_far_as_it_is_written() {
         let full = "4711\n/data\n1700000000\n5433\n/tmp\nlocalhost\n  0 0\nready   \n";
-        let file = PidFile::parse(full).unwrap();
+        let file = PidFile::parse(full, 1).unwrap();
         assert_eq!(
             (file.pid, file.port, file.status),
             (Pid::from_raw(4711), Some(5433), Some(Status::Ready))
         );
         assert_eq!(file.socket_dir, Some(PathBuf::from("/tmp")));
-        let early = PidFile::parse("4711\n/data\n1700000000\n5433\n\n").unwrap();
+        let odd = Path::new("/a\n\nb");
+        assert_eq!(PidFile::parse(&full.replace("/data", "/a\n\nb"), lines_of_name(odd)), Some(file));
+        let early = PidFile::parse("4711\n/data\n1700000000\n5433\n\n", 1).unwrap();
         assert_eq!((early.socket_dir, early.status), (None, None));
         for broken in ["", "\n", "x\n", "-4\n", "0\n"] {
-            assert_eq!(PidFile::parse(broken), None, "{broken:?}");
+            assert_eq!(PidFile::parse(broken, 1), None, "{broken:?}");
         }
     }
 }

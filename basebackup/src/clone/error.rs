@@ -18,15 +18,26 @@ pub enum CloneError {
     /// The target is a file.
     #[error("\"{0}\" is not a directory")]
     NotADirectory(String),
-    /// The target holds a clone that was broken off.
-    #[error("directory \"{0}\" holds a clone that was broken off: remove it and clone again")]
-    Interrupted(String),
+    /// The target holds a clone that is under way, or was broken off.
+    #[error(
+        "directory \"{0}\" holds a clone that is not finished: if none is under way there, remove the directory \
+         and clone again"
+    )]
+    Unfinished(String),
+    /// The target has lost its mark, or has another clone's.
+    #[error("directory \"{0}\" is no longer this clone's: it was removed or replaced meanwhile")]
+    Replaced(String),
     /// Somebody else has made the slot that was to be made.
     #[error("replication slot \"{0}\" already exists")]
     SlotExists(String),
     /// The connection string is wrong.
     #[error(transparent)]
     ConnInfo(#[from] ConnInfoError),
+    /// What leads to the server does not fit into a file of settings.
+    #[error(
+        "connection string must not contain a newline in a value: a standby could not keep it in its settings"
+    )]
+    Newline,
     /// The connection or the server failed.
     #[error(transparent)]
     Client(#[from] ClientError),

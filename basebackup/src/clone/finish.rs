@@ -1,50 +1,18 @@
-//! The target before and after: marked while it is incomplete, checked, made durable, released. All of this
-//! blocks.
+//! What came, checked and made durable, with what makes it a standby. All of this blocks.
 
 use super::unpack::CONTROL_HELD_BACK;
-use super::{CloneError, MARKER_FILE, io_error, manifest_path};
-use host::{Disk, FileKind, SharedDisk, durable_rename, write_file_durably};
+use super::{CloneError, io_error, manifest_path};
+use host::{Disk, FileKind, SharedDisk, write_file_durably};
 use protocol::conninfo::{self, ConnInfo, Endpoint};
 use settings::{FileContents, FileEntry, RECOVERY_TARGETS};
 use std::io;
 use std::path::Path;
-use wal::control::{CONTROL_FILE_SIZE, ControlFile, control_file_path};
+use wal::control::{CONTROL_FILE_SIZE, ControlFile};
 use wal::history::TimelineHistory;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentSize, SystemId, TimelineId, WalReader};
 
 /// The largest file of settings that is looked at or added to, in bytes.
 const CONF_SIZE_MAX: u64 = 16 << 20;
-/// What the marker says to who finds it.
-const MARKER_TEXT: &[u8] =
-    b"A clone into this directory has not finished. No server starts here. Remove the directory and clone again.\n";
-
-/// Whether a clone may go to `target`: Ok(whether it is there, empty), or why not. Touches nothing.
-///
-/// # Errors
-///
-/// Fails if it is no directory, not empty, a clone that was broken off, or cannot be looked at.
-pub fn check_target(disk: &dyn Disk, target: &Path) -> Result<bool, CloneError> {
-    let name = || target.display().to_string();
-    match disk.metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(io_error(target)(error)),
-        Ok(found) if found.kind != FileKind::Directory => return Err(CloneError::NotADirectory(name())),
-        Ok(_) => {}
-    }
-    let entries = disk.list(target).map_err(io_error(target))?;
-    if entries.iter().any(|entry| entry.name == MARKER_FILE) {
-        return Err(CloneError::Interrupted(name()));
-    }
-    if entries.is_empty() { Ok(true) } else { Err(CloneError::NotEmpty(name())) }
-}
-
-/// Makes the target and marks it.
-pub(super) fn prepare(disk: &dyn Disk, target: &Path) -> Result<(), CloneError> {
-    let pg_wal = target.join("pg_wal");
-    disk.create_dir_all(target).map_err(io_error(target))?;
-    write_file_durably(disk, &target.join(MARKER_FILE), MARKER_TEXT).map_err(io_error(target))?;
-    disk.create_dir_all(&pg_wal).map_err(io_error(&pg_wal))
-}
 
 /// The log of a clone.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +74,9 @@ pub(super) fn complete(
 ) -> Result<Vec<&'static str>, CloneError> {
     let path = manifest_path(target);
     write_file_durably(disk, &path, manifest).map_err(io_error(&path))?;
-    let left_out = leave_out_own(disk, target)?;
+    let mut left_out = leave_out(disk, target, &OF_ONE_NODE, NOTE_OF_ONE_NODE)?;
     if let Some((conninfo, slot)) = standby {
-        make_standby(disk, target, conninfo, slot)?;
+        left_out.extend(make_standby(disk, target, conninfo, slot)?);
     }
     // The log still comes meanwhile: a segment that gets its name just now was made durable by who wrote it.
     if !host::planted!("a clone is let go before its files are durable") {
@@ -120,50 +88,79 @@ pub(super) fn complete(
     Ok(left_out)
 }
 
-/// The settings by which others find one node. A copy that says the same is taken for the node that was
-/// cloned, which then never hears that it was replaced. (port, listen_addresses and cluster_name are the
-/// source's in a copy as in PostgreSQL: on one machine it does not start before it has its own, on two
-/// machines the same ones are right.)
-const OF_ONE_NODE: [&str; 1] = ["plimsoll.advertised_address"];
+/// The settings by which others find one node, with the values that say nothing. A copy that says the same is
+/// taken for the node that was cloned, which then never hears that it was replaced. (port, listen_addresses
+/// and cluster_name are the source's in a copy as in PostgreSQL: on one machine it does not start before it
+/// has its own, on two machines the same ones are right.)
+const OF_ONE_NODE: [(&str, &str); 1] = [("plimsoll.advertised_address", "")];
+const NOTE_OF_ONE_NODE: &str = "# Above it is the one of the server that this one was cloned from.";
+const NOTE_OF_OTHER_RECOVERIES: &str = "# What stands above of these is of another recovery.";
 
-/// Takes the settings of [`OF_ONE_NODE`] out of a copy; gives those that said something. What
-/// postgresql.conf says of them, or a file that it includes, is overruled at its end and not in
-/// postgresql.auto.conf, which would outweigh what the copy's owner writes into postgresql.conf later.
-fn leave_out_own(disk: &dyn Disk, target: &Path) -> Result<Vec<&'static str>, CloneError> {
+/// Has settings say nothing, by their values for that, which are the defaults. Gives those that said
+/// something. Their lines go from postgresql.auto.conf. What postgresql.conf says of them, or a file that it
+/// includes, is overruled at its end and not in postgresql.auto.conf, which would outweigh what the
+/// directory's owner writes into postgresql.conf later: a recovery would run past its target.
+fn leave_out(
+    disk: &dyn Disk,
+    target: &Path,
+    silenced: &[(&'static str, &'static str)],
+    note: &str,
+) -> Result<Vec<&'static str>, CloneError> {
     let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
     let (conf, auto_conf) = (target.join("postgresql.conf"), target.join("postgresql.auto.conf"));
-    let is_said = |auto_text: &[u8], name: &str| {
+    let speaking = |auto_text: &[u8]| -> Vec<(&'static str, &'static str)> {
         let said = settings_with(disk, target, auto_text);
-        said.last(name).is_some_and(|entry| !entry.value.trim().is_empty())
+        let speaks = |name, value| said.last(name).is_some_and(|entry| entry.value.trim() != value);
+        silenced.iter().copied().filter(|(name, value)| speaks(name, *value)).collect()
     };
     let auto_text = read_settings(disk, &auto_conf)?;
-    let left_out: Vec<_> = OF_ONE_NODE.into_iter().filter(|name| is_said(&auto_text, name)).collect();
-    let kept = without(&auto_text, &left_out);
+    let mut kept = without(&auto_text, silenced);
+    let (left_out, overruled) = (speaking(&auto_text), speaking(&kept));
+    let lines: String =
+        overruled.iter().map(|(name, value)| format!("{name} = {}\n", settings::quote(value))).collect();
+    if !overruled.is_empty() {
+        // A link may lead to what several servers share.
+        if is_own_file(disk, target, "postgresql.conf")? {
+            let mut text = read_settings(disk, &conf)?;
+            end_line(&mut text);
+            text.extend_from_slice(format!("{note}\n{lines}").as_bytes());
+            write(&conf, &text)?;
+        } else {
+            end_line(&mut kept);
+            kept.extend_from_slice(lines.as_bytes());
+        }
+    }
     if kept != auto_text {
         write(&auto_conf, &kept)?;
     }
-    let overruled: Vec<_> = left_out.iter().filter(|name| is_said(&kept, name)).collect();
-    if !overruled.is_empty() {
-        let mut text = read_settings(disk, &conf)?;
-        let line_break = if text.ends_with(b"\n") { "" } else { "\n" };
-        let lines = overruled.iter().map(|name| format!("{name} = ''\n"));
-        let note = "# Above it is the one of the server that this one was cloned from.\n";
-        text.extend_from_slice(format!("{line_break}{note}{}", lines.collect::<String>()).as_bytes());
-        write(&conf, &text)?;
+    Ok(left_out.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Whether a file lies in the directory itself.
+fn is_own_file(disk: &dyn Disk, target: &Path, name: &str) -> Result<bool, CloneError> {
+    let entries = disk.list(target).map_err(io_error(target))?;
+    Ok(entries.iter().any(|entry| entry.name == name && entry.kind == FileKind::File))
+}
+
+/// What is added to a text begins a line of its own.
+fn end_line(text: &mut Vec<u8>) {
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
     }
-    Ok(left_out)
 }
 
 /// A file of settings without the lines that set these.
-fn without(text: &[u8], names: &[&str]) -> Vec<u8> {
+fn without(text: &[u8], settings: &[(&str, &str)]) -> Vec<u8> {
     let said = FileContents::from_text(&String::from_utf8_lossy(text), Path::new("postgresql.auto.conf"));
-    let sets_one = |entry: &&FileEntry| names.iter().any(|name| entry.name.eq_ignore_ascii_case(name));
+    let sets_one =
+        |entry: &&FileEntry| settings.iter().any(|(name, _)| entry.name.eq_ignore_ascii_case(name));
     let lines: Vec<u32> = said.entries.iter().filter(sets_one).map(|entry| entry.place.line).collect();
     let numbered = text.split_inclusive(|byte| *byte == b'\n').zip(1..);
     numbered.filter(|(_, number)| !lines.contains(number)).flat_map(|(line, _)| line).copied().collect()
 }
 
-/// Has the next start follow the server of `conninfo`, through a slot if one is named; durably.
+/// Has the next start follow the server of `conninfo`, through a slot if one is named; durably. Gives what
+/// the directory said of other recoveries, which is left out ([`OF_OTHER_RECOVERIES`]).
 ///
 /// # Errors
 /// Fails if a file cannot be read or written.
@@ -172,22 +169,20 @@ pub fn make_standby(
     target: &Path,
     conninfo: &str,
     slot: Option<&str>,
-) -> Result<(), CloneError> {
+) -> Result<Vec<&'static str>, CloneError> {
     let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
+    let mut left_out = leave_out(disk, target, &OF_OTHER_RECOVERIES, NOTE_OF_OTHER_RECOVERIES)?;
     let path = target.join("postgresql.auto.conf");
     let mut text = read_settings(disk, &path)?;
-    if !text.is_empty() && !text.ends_with(b"\n") {
-        text.push(b'\n');
-    }
+    end_line(&mut text);
     text.extend_from_slice(format!("primary_conninfo = {}\n", settings::quote(conninfo)).as_bytes());
-    for (name, value) in inherited(disk, target, &text)? {
-        text.extend_from_slice(format!("{name} = {}\n", settings::quote(value)).as_bytes());
-    }
     if let Some(slot) = slot {
+        left_out.retain(|name| *name != "primary_slot_name");
         text.extend_from_slice(format!("primary_slot_name = {}\n", settings::quote(slot)).as_bytes());
     }
     write(&path, &text)?;
-    write(&target.join("standby.signal"), b"")
+    write(&target.join("standby.signal"), b"")?;
+    Ok(left_out)
 }
 
 /// A file of settings; one that is not there says nothing.
@@ -234,17 +229,6 @@ fn settings_with(disk: &dyn Disk, target: &Path, auto_conf: &[u8]) -> FileConten
     said
 }
 
-/// What the server that was cloned says of its own recovery, with harmless values.
-fn inherited(
-    disk: &dyn Disk,
-    target: &Path,
-    auto_conf: &[u8],
-) -> Result<Vec<(&'static str, &'static str)>, CloneError> {
-    let said = settings_with(disk, target, auto_conf);
-    let harmless = OF_OTHER_RECOVERIES.into_iter();
-    Ok(harmless.filter(|(name, value)| said.last(name).is_some_and(|entry| entry.value != *value)).collect())
-}
-
 /// The connection string by which the node of this directory follows the server of `from` (see
 /// [`primary_conninfo`]): by the name that its primary_conninfo gives now, in the same words, if `from`
 /// gives none.
@@ -261,50 +245,15 @@ pub fn primary_conninfo_of_node(disk: &dyn Disk, target: &Path, from: &str) -> R
         let former = said.last("primary_conninfo").and_then(|entry| conninfo::split(&entry.value).ok());
         pairs.extend(former.into_iter().flatten().filter(|(name, _)| NAMES.contains(&name.as_str())));
     }
+    joined(&pairs)
+}
+
+/// A connection string that a line of settings can hold.
+fn joined(pairs: &[(String, String)]) -> Result<String, CloneError> {
+    if pairs.iter().any(|(_, value)| value.contains('\n')) {
+        return Err(CloneError::Newline);
+    }
     Ok(conninfo::join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
-}
-
-/// Lets the directory go: from here on a server starts on it.
-pub(super) fn release(disk: &dyn Disk, target: &Path) -> Result<(), CloneError> {
-    let control = control_file_path(target);
-    durable_rename(disk, &target.join(CONTROL_HELD_BACK), &control).map_err(io_error(&control))?;
-    let marker = target.join(MARKER_FILE);
-    disk.remove_file(&marker).map_err(io_error(&marker))?;
-    disk.sync_dir(target).map_err(io_error(target))
-}
-
-/// Removes what a clone that was broken off has left: only in a directory that carries the marker. The
-/// directory itself stays if `keep_directory`.
-///
-/// # Errors
-///
-/// Fails if something in the directory cannot be looked at or removed.
-pub fn remove_interrupted(disk: &dyn Disk, target: &Path, keep_directory: bool) -> Result<(), CloneError> {
-    let marker = target.join(MARKER_FILE);
-    if !disk.exists(&marker).map_err(io_error(&marker))? {
-        return Ok(());
-    }
-    for entry in disk.list(target).map_err(io_error(target))? {
-        if entry.name != MARKER_FILE {
-            remove(disk, &target.join(&entry.name), entry.kind)?;
-        }
-    }
-    // The marker last, so that a removal that is broken off leaves it.
-    disk.remove_file(&marker).map_err(io_error(&marker))?;
-    if !keep_directory {
-        disk.remove_dir(target).map_err(io_error(target))?;
-    }
-    Ok(())
-}
-
-fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError> {
-    if kind != FileKind::Directory {
-        return disk.remove_file(path).map_err(io_error(path));
-    }
-    for entry in disk.list(path).map_err(io_error(path))? {
-        remove(disk, &path.join(&entry.name), entry.kind)?;
-    }
-    disk.remove_dir(path).map_err(io_error(path))
 }
 
 /// What a standby needs to reach the server of a connection string: the string's own words, and what it left
@@ -312,7 +261,7 @@ fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError
 ///
 /// # Errors
 ///
-/// Fails if the text is no connection string.
+/// Fails if the text is no connection string, or has a newline in a value: settings have one line each.
 pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
     // What a standby would not find again in its own environment: which server it is, how it is spoken to.
@@ -357,5 +306,5 @@ pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     if !given(&pairs, "user") {
         pairs.push(("user".to_owned(), info.user.clone()));
     }
-    Ok(conninfo::join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+    joined(&pairs)
 }

@@ -5,9 +5,10 @@
 //!
 //! | step | what                                                                                            |
 //! |-----:|-------------------------------------------------------------------------------------------------|
-//! |    1 | the target must be absent or empty; it gets [`MARKER_FILE`] durably                             |
+//! |    1 | the target must be absent or empty                                                              |
 //! |    2 | two connections to one server of a format that this program reads; a temporary slot (or a given |
-//! |      | one) on the second keeps the log                                                                |
+//! |      | one) on the second keeps the log. Before the slot the target, which must be absent or empty     |
+//! |      | still, gets [`MARKER_FILE`] durably: from then on it is this clone's                            |
 //! |    3 | BASE_BACKUP on the first; its archive is unpacked as it comes, each file's checksum taken on    |
 //! |      | the way                                                                                         |
 //! |    4 | meanwhile the log is streamed on the second into pg_wal, from the backup's start to its end     |
@@ -21,8 +22,10 @@
 //! A clone that is broken off before step 7 leaves a directory without pg_control and with the marker, and
 //! nothing on the server: a temporary slot goes with its connection, however that ends. No server starts on
 //! the directory, and another clone says what it is. Steps 7 and 8 are short ([`Phase::Finishing`]); an error
-//! there takes back the slot. Memory: a few chunks in flight, and the manifest.
+//! there takes back the slot. Whatever ends a clone, nothing is removed that it has not made ([`Made`]).
+//! Memory: a few chunks in flight, and the manifest.
 
+mod claim;
 mod error;
 mod finish;
 mod receive;
@@ -30,7 +33,8 @@ mod stream;
 mod unpack;
 
 use crate::manifest::{MANIFEST_FILE, Manifest};
-use host::Host;
+use claim::Claim;
+use host::{Disk, Host};
 use protocol::client::QueryResult;
 use protocol::conninfo::{self, ConnInfo};
 use protocol::replication::ChecksumAlgorithm;
@@ -44,11 +48,11 @@ use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::{Lsn, SegmentSize, SystemId, TimelineId};
 
 pub use crate::manifest::MARKER_FILE;
+pub use claim::{TakenBack, check_target};
 pub use error::CloneError;
 pub(crate) use error::io_error;
 pub use finish::{
-    OF_OTHER_RECOVERIES, SettingFiles, check_target, make_standby, primary_conninfo,
-    primary_conninfo_of_node, remove_interrupted,
+    OF_OTHER_RECOVERIES, SettingFiles, make_standby, primary_conninfo, primary_conninfo_of_node,
 };
 
 /// What to clone, and how.
@@ -151,54 +155,95 @@ pub struct Cloned {
     pub left_out: Vec<&'static str>,
 }
 
+/// What a clone has made and nobody can use yet, for whoever drops it before its end.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The target, once it is marked or about to be.
+    claim: Option<Claim>,
+    /// The slot that is to stay, once it is there or may be.
+    slot: Option<MadeSlot>,
+}
+
+/// A slot that was made for a clone and stays, and the server that has it.
+#[derive(Debug)]
+struct MadeSlot {
+    name: String,
+    at: ConnInfo,
+}
+
+impl Made {
+    /// Removes the files, unless the clone is whole. Blocks. Threads of a clone that was dropped may end
+    /// their last write after it; this can be called again.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something in the directory cannot be looked at or removed.
+    pub fn take_back_files(&self, disk: &dyn Disk) -> Result<TakenBack, CloneError> {
+        self.claim.as_ref().map_or(Ok(TakenBack::NothingMarked), |claim| claim.take_back(disk))
+    }
+
+    /// Drops the slot, if the clone had come to making one that stays.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server cannot be reached, or refuses.
+    pub async fn take_back_slot(&mut self) -> Result<(), CloneError> {
+        let Some(MadeSlot { name, at }) = self.slot.take() else { return Ok(()) };
+        let mut client = connect(at).await?;
+        match client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(&name))).await {
+            // It had not come so far.
+            Err(ClientError::Server(report)) if report.code == SqlState::UNDEFINED_OBJECT => {}
+            dropped => _ = dropped?,
+        }
+        client.close().await;
+        Ok(())
+    }
+}
+
 /// Clones a server. `progress` is called now and then, and at each change of phase.
-///
-/// Dropping this leaves the directory broken off (threads may end their last write after it), see
-/// [`remove_interrupted`], and nothing on the server; from [`Phase::Finishing`] on the slot too, see
-/// [`drop_slot`].
 ///
 /// # Errors
 ///
-/// Fails with what went wrong; the directory then keeps its marker, and no server starts on it.
+/// Fails with what went wrong, and takes back what it has made; if the files are to stay
+/// ([`CloneOptions::keep_failed`]), the directory keeps its marker, and no server starts on it.
 pub async fn clone(
     host: &Host,
     options: &CloneOptions,
     progress: &mut (dyn FnMut(CloneProgress) + Send),
 ) -> Result<Cloned, CloneError> {
-    let info = ConnInfo::parse(&options.from)?;
-    let existed = check_target(&*host.disk, &options.target)?;
-    let mut slot = None;
-    let outcome = run(host, options, info, &mut slot, progress).await;
-    if outcome.is_err() {
-        if let Some(MadeSlot { name, at }) = slot {
-            // The server may be gone: there is nothing more to do then, and the first error is the one that
-            // counts.
-            let _ = drop_slot_at(at, &name).await;
-        }
-        if !options.keep_failed {
-            let (disk, target) = (host.disk.clone(), options.target.clone());
-            let removed = host::task::blocking(move || remove_interrupted(&*disk, &target, existed));
-            // The first error is the one that counts.
-            let _ = removed.await;
-        }
-    }
-    outcome
+    clone_noting(host, options, &mut Made::default(), progress).await
 }
 
-/// Takes back a slot that was made for a clone.
+/// The same for who may drop it: that leaves the directory broken off, and, from [`Phase::Finishing`] on, the
+/// slot. `made` takes them back.
 ///
 /// # Errors
 ///
-/// Fails if the server cannot be reached, or refuses.
-pub async fn drop_slot(from: &str, slot: &str) -> Result<(), CloneError> {
-    drop_slot_at(ConnInfo::parse(from)?, slot).await
-}
-
-async fn drop_slot_at(info: ConnInfo, slot: &str) -> Result<(), CloneError> {
-    let mut client = connect(info).await?;
-    client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(slot))).await?;
-    client.close().await;
-    Ok(())
+/// As [`clone`].
+pub async fn clone_noting(
+    host: &Host,
+    options: &CloneOptions,
+    made: &mut Made,
+    progress: &mut (dyn FnMut(CloneProgress) + Send),
+) -> Result<Cloned, CloneError> {
+    let info = ConnInfo::parse(&options.from)?;
+    if options.standby {
+        // Refused before anything is copied.
+        primary_conninfo(&options.from)?;
+    }
+    check_target(&*host.disk, &options.target)?;
+    let outcome = run(host, options, info, made, progress).await;
+    if outcome.is_err() {
+        let claim = made.claim.take().filter(|_| !options.keep_failed);
+        let disk = host.disk.clone();
+        let files = blocking(move || claim.map(|claim| claim.take_back(&*disk)).transpose()).await;
+        // A whole directory stays, and needs its slot. The server may be gone: there is nothing more to do
+        // then. The first error is the one that counts.
+        if !matches!(files, Ok(Some(TakenBack::Whole))) {
+            let _ = made.take_back_slot().await;
+        }
+    }
+    outcome
 }
 
 async fn connect(mut info: ConnInfo) -> Result<Client, CloneError> {
@@ -261,12 +306,6 @@ struct Server {
     info: ConnInfo,
 }
 
-/// A slot that was made for a clone and stays, and the server that has it.
-struct MadeSlot {
-    name: String,
-    at: ConnInfo,
-}
-
 /// Connects twice, and makes sure that both met the same cluster, of a kind that can be cloned. Of several
 /// hosts the second connection tries only the one that the first has met: log of another server need not be
 /// that of these files.
@@ -291,13 +330,12 @@ async fn run(
     host: &Host,
     options: &CloneOptions,
     info: ConnInfo,
-    slot_made: &mut Option<MadeSlot>,
+    made: &mut Made,
     progress: &mut (dyn FnMut(CloneProgress) + Send),
 ) -> Result<Cloned, CloneError> {
     let Server { mut control, mut streaming, system_id, segment_size, info } =
         meet(&options.from, info).await?;
-    let (disk, target) = (host.disk.clone(), options.target.clone());
-    blocking(move || finish::prepare(&*disk, &target)).await?;
+    let claim = take_target(host, options, made).await?;
     let (slot, keeps_slot) = make_slot(host, options, &mut streaming, &mut control).await?;
 
     let mut report = CloneProgress {
@@ -343,14 +381,29 @@ async fn run(
     progress(report);
     let (mut client, received) = wal.finish().await?;
     if keeps_slot {
-        client = keep_slot(host, client, request(received), (slot_made, info)).await?;
+        client = keep_slot(host, client, request(received), (&mut made.slot, info)).await?;
     }
     client.close().await;
-    let (disk, target) = (host.disk.clone(), options.target.clone());
-    blocking(move || finish::release(&*disk, &target)).await?;
-    *slot_made = None;
+    let disk = host.disk.clone();
+    blocking(move || claim.release(&*disk)).await?;
+    *made = Made::default();
     let warnings = backup.warnings;
     Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records, warnings, left_out })
+}
+
+/// Makes the target this clone's own, which has seen the server by now: connecting may have taken long. Noted
+/// first, so that whoever drops this finds the mark that is put there meanwhile.
+async fn take_target(host: &Host, options: &CloneOptions, made: &mut Made) -> Result<Claim, CloneError> {
+    let claim = Claim::look(host, &options.target)?;
+    made.claim = Some(claim.clone());
+    let disk = host.disk.clone();
+    let pg_wal = options.target.join("pg_wal");
+    blocking(move || {
+        claim.take(&*disk)?;
+        disk.create_dir(&pg_wal).map_err(io_error(&pg_wal))?;
+        Ok(claim)
+    })
+    .await
 }
 
 /// Checks the manifest, each file against it, each record of the log and the control file; gives the number
@@ -461,8 +514,14 @@ async fn keep_slot(
 ) -> Result<Client, CloneError> {
     let (name, received) = (request.slot.clone(), request.start);
     client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(&name))).await?;
-    create_slot(&mut client, &name, "PHYSICAL").await?;
+    // Noted first, so that whoever drops this knows of it.
     *made = Some(MadeSlot { name: name.clone(), at });
+    let created = create_slot(&mut client, &name, "PHYSICAL").await;
+    if matches!(created, Err(CloneError::SlotExists(_))) {
+        // Somebody else's, who was quicker.
+        *made = None;
+    }
+    created?;
     let answer = read_slot(&mut client, &name).await?;
     let kept_from: Option<Lsn> = answer.text(0, 1).and_then(|lsn| lsn.parse().ok());
     let kept_from = kept_from.ok_or_else(|| CloneError::Answer(format!("slot \"{name}\" keeps nothing")))?;

@@ -156,26 +156,6 @@ fn entries_that_lead_astray_are_refused() {
 }
 
 #[test]
-fn a_target_is_taken_only_when_absent_or_empty_and_an_interrupted_clone_is_known() {
-    let disk = VirtualDisk::new();
-    let target = Path::new("/data/clone");
-    assert!(!check_target(&disk, target).unwrap());
-    disk.create_dir_all(target).unwrap();
-    assert!(check_target(&disk, target).unwrap());
-    finish::prepare(&disk, target).unwrap();
-    assert!(matches!(check_target(&disk, target), Err(CloneError::Interrupted(_))));
-    remove_interrupted(&disk, target, true).unwrap();
-    assert!(check_target(&disk, target).unwrap());
-    disk.create_dir(&target.join("mine")).unwrap();
-    assert!(matches!(check_target(&disk, target), Err(CloneError::NotEmpty(_))));
-    // Nothing is removed where no clone has been.
-    remove_interrupted(&disk, target, false).unwrap();
-    assert!(disk.exists(&target.join("mine")).unwrap());
-    disk.open(Path::new("/data/file"), OpenMode::CreateNew).unwrap();
-    assert!(matches!(check_target(&disk, Path::new("/data/file")), Err(CloneError::NotADirectory(_))));
-}
-
-#[test]
 fn the_standbys_connection_string_says_all_that_the_clone_knew() {
     for (from, expected) in [
         ("host=h port=5 user=u dbname=x", "host=h port=5 user=u"),
@@ -196,6 +176,9 @@ fn the_standbys_connection_string_says_all_that_the_clone_knew() {
         }
     }
     assert!(primary_conninfo("user=u").unwrap().contains("port=5432"));
+    assert!(primary_conninfo("user=u\nport=7").unwrap().contains("port=7"));
+    let cut = primary_conninfo("user=u application_name='a\nport=7'");
+    assert!(matches!(cut, Err(CloneError::Newline)), "{cut:?}");
 }
 
 /// While files are made durable, the stream gives a segment that it has filled its name.
@@ -249,14 +232,33 @@ fn a_standby_does_not_inherit_what_its_primary_says_of_its_own_recovery() {
         let file = disk.open(&Path::new("/clone").join(name), OpenMode::CreateNew).unwrap();
         file.write_all_at(text.as_bytes(), 0).unwrap();
     }
-    finish::complete(&disk, Path::new("/clone"), b"manifest", Some(("host=a", None))).unwrap();
-    let text = disk.read(Path::new("/clone/postgresql.auto.conf"), 1000).unwrap();
+    let left_out = finish::complete(&disk, Path::new("/clone"), b"manifest", Some(("host=a", None))).unwrap();
+    let silenced =
+        ["recovery_target_timeline", "primary_slot_name", "recovery_target_name", "recovery_target_time"];
+    assert_eq!(left_out, silenced);
+    let read = |name: &str| disk.read_text(&Path::new("/clone").join(name), 1000).unwrap();
+    assert_eq!(read("postgresql.auto.conf"), "primary_conninfo = 'host=a'\n");
+    // What its owner writes behind this counts: the copy may be a backup.
     assert_eq!(
-        String::from_utf8(text).unwrap(),
-        "recovery_target_name = 'x'\nrecovery_target_xid = ''\nprimary_slot_name = 'b'\n\
-         primary_conninfo = 'host=a'\nrecovery_target_timeline = 'latest'\nprimary_slot_name = ''\n\
-         recovery_target_name = ''\nrecovery_target_time = ''\n"
+        read("postgresql.conf"),
+        "Recovery_Target_Time = '2026-01-01'\nrecovery_target_timeline = current\n\
+         # What stands above of these is of another recovery.\n\
+         recovery_target_timeline = 'latest'\nrecovery_target_time = ''\n"
     );
+}
+
+#[test]
+fn settings_that_are_a_link_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, shared) = (folder.path().join("data"), folder.path().join("shared.conf"));
+    std::fs::create_dir_all(data.join("pg_wal")).unwrap();
+    std::fs::write(&shared, "recovery_target_name = 'x'\n").unwrap();
+    std::os::unix::fs::symlink(&shared, data.join("postgresql.conf")).unwrap();
+    let left_out = make_standby(&host::RealDisk, &data, "host=a", None).unwrap();
+    assert_eq!(left_out, ["recovery_target_name"]);
+    assert_eq!(std::fs::read_to_string(&shared).unwrap(), "recovery_target_name = 'x'\n");
+    let auto_conf = std::fs::read_to_string(data.join("postgresql.auto.conf")).unwrap();
+    assert_eq!(auto_conf, "recovery_target_name = ''\nprimary_conninfo = 'host=a'\n");
 }
 
 #[test]
@@ -275,8 +277,8 @@ fn a_copy_does_not_say_that_it_is_where_its_source_is() {
         (String::new(), altered.as_str(), String::new(), "port = 1\n# x\n"),
         // By both.
         (SET.to_owned(), SET, format!("{SET}{OVERRULED}"), ""),
-        // The last one says nothing.
-        (SET.to_owned(), EMPTY, SET.to_owned(), EMPTY),
+        // The last one says nothing, and would say so to its owner too.
+        (SET.to_owned(), EMPTY, format!("{SET}{OVERRULED}"), ""),
         ("port = 1\n".to_owned(), "", "port = 1\n".to_owned(), ""),
     ] {
         let disk = VirtualDisk::new();
@@ -291,7 +293,7 @@ fn a_copy_does_not_say_that_it_is_where_its_source_is() {
         let read = |name: &str| disk.read_text(&Path::new("/clone").join(name), 1000).unwrap();
         let after = (read("postgresql.conf"), read("postgresql.auto.conf"));
         assert_eq!(after, (conf_after.clone(), auto_conf_after.to_owned()), "{conf:?} {auto_conf:?}");
-        let is_changed = after != (conf, auto_conf.to_owned());
-        assert_eq!(left_out, &["plimsoll.advertised_address"][usize::from(!is_changed)..]);
+        let is_told = after != (conf, auto_conf.to_owned()) && auto_conf != EMPTY;
+        assert_eq!(left_out, &["plimsoll.advertised_address"][usize::from(!is_told)..]);
     }
 }

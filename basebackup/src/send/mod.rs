@@ -32,11 +32,12 @@ use crate::manifest::{ManifestError, ManifestWriter, WalRange};
 use bytes::Bytes;
 use host::Host;
 use pace::Pace;
-use protocol::SqlState;
 use protocol::replication::{BaseBackupOptions, BaseBackupTarget, ManifestMode};
+use protocol::{Report, SqlState};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::store::Store;
@@ -88,6 +89,8 @@ pub enum BackupEvent {
     /// At any place among the archive's Data: something that is left out of the backup. For the client and
     /// the server's log.
     Warning(String),
+    /// At the same places: what the backup's end waits for. For both, at once.
+    Note(Box<Report>),
 }
 
 /// Who takes the events; an error ends the backup.
@@ -96,7 +99,13 @@ pub trait BackupSink: Send {
     type Error: std::error::Error + Send + Sync + 'static;
     /// Takes the next event; returns when there is room for another.
     fn send(&mut self, event: BackupEvent) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Returns once nobody takes events any more, with the reason; never while somebody does. For the time in
+    /// which there is nothing to send.
+    fn gone(&mut self) -> impl Future<Output = Self::Error> + Send;
 }
+
+/// What is told while a backup's end waits.
+pub type Notes = mpsc::Sender<Report>;
 
 /// What the engine does for a backup.
 pub trait BackupEngine: Send + Sync {
@@ -107,8 +116,12 @@ pub trait BackupEngine: Send + Sync {
         label: &str,
         spread: Duration,
     ) -> impl Future<Output = Result<BackupStart, storage::Error>> + Send;
-    /// Ends the backup in the log.
-    fn stop(&self, backup: BackupStart) -> impl Future<Output = Result<BackupEnd, storage::Error>> + Send;
+    /// Ends the backup in the log. What it waits for then, it notes.
+    fn stop(
+        &self,
+        backup: BackupStart,
+        notes: &Notes,
+    ) -> impl Future<Output = Result<BackupEnd, storage::Error>> + Send;
     /// Gives the backup up.
     fn abort(&self, backup: BackupStart);
 }
@@ -117,7 +130,7 @@ impl BackupEngine for storage::Database {
     async fn start(&self, label: &str, spread: Duration) -> Result<BackupStart, storage::Error> {
         self.start_backup(label, spread).await
     }
-    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
+    async fn stop(&self, backup: BackupStart, _: &Notes) -> Result<BackupEnd, storage::Error> {
         self.stop_backup(backup).await
     }
     fn abort(&self, backup: BackupStart) {
@@ -232,7 +245,8 @@ pub fn check_options<S: std::error::Error>(options: &BaseBackupOptions) -> Resul
 }
 
 /// Takes a base backup and gives it to `sink`. When this ends in any way but success, also by being dropped,
-/// the backup is given up.
+/// the backup is given up. It does not outlast its client: also while the engine waits, for its checkpoint or
+/// for the archive, the sink is asked whether somebody still takes the backup.
 ///
 /// # Errors
 ///
@@ -246,7 +260,11 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
 ) -> Result<BackupEnd, BackupError<S::Error>> {
     check_options::<S::Error>(options)?;
     let spread = if options.fast_checkpoint { Duration::ZERO } else { source.checkpoint_spread };
-    let started = engine.start(&options.label, spread).await?;
+    let started = tokio::select! {
+        biased;
+        started = engine.start(&options.label, spread) => started?,
+        why = sink.gone() => return Err(BackupError::Sink(why)),
+    };
     let mut running = Running { engine, backup: Some(started.clone()) };
     let (lsn, timeline) = (started.start, started.timeline);
     send(sink, BackupEvent::Start { lsn, timeline }).await?;
@@ -268,7 +286,7 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
     let walk = run(walk, sink, &mut progress, DirectoryWalk::send_data_directory).await?;
     let verdict = walk.verdict();
     let ended = match running.backup.take() {
-        Some(backup) => engine.stop(backup).await?,
+        Some(backup) => stop(engine, backup, sink, &progress).await?,
         None => return Err(BackupError::Interrupted),
     };
     // A primary has switched to the next segment.
@@ -295,6 +313,30 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
     send(sink, BackupEvent::End { lsn: ended.stop, timeline: ended.timeline }).await?;
     verdict?;
     send(sink, BackupEvent::Sound).await?;
+    Ok(ended)
+}
+
+/// Ends the backup in the log, while somebody takes it, and passes on what is waited for.
+async fn stop<E: BackupEngine, S: BackupSink>(
+    engine: &E,
+    backup: BackupStart,
+    sink: &mut S,
+    progress: &Progress,
+) -> Result<BackupEnd, BackupError<S::Error>> {
+    let (notes, mut noted) = mpsc::channel(1);
+    let mut stopping = pin!(engine.stop(backup, &notes));
+    let ended = loop {
+        let note = tokio::select! {
+            biased;
+            ended = &mut stopping => break ended?,
+            Some(note) = noted.recv() => note,
+            why = sink.gone() => return Err(BackupError::Sink(why)),
+        };
+        progress.tell(sink, BackupEvent::Note(Box::new(note))).await?;
+    };
+    while let Ok(note) = noted.try_recv() {
+        progress.tell(sink, BackupEvent::Note(Box::new(note))).await?;
+    }
     Ok(ended)
 }
 
@@ -357,6 +399,17 @@ impl Progress {
         let pace = kilobytes_per_second.map(|rate| Pace::new(u64::from(rate) * 1024, now));
         Self { host, pace, sent_bytes: 0, reported: now }
     }
+
+    /// Sends something that the client gets as a notice, of which it takes only so many between two messages
+    /// of its copy.
+    async fn tell<S: BackupSink>(
+        &self,
+        sink: &mut S,
+        notice: BackupEvent,
+    ) -> Result<(), BackupError<S::Error>> {
+        send(sink, notice).await?;
+        send(sink, BackupEvent::Progress { sent_bytes: self.sent_bytes }).await
+    }
 }
 
 /// Runs a part of the walk on a thread that may block, and passes on what it makes.
@@ -379,9 +432,7 @@ async fn run<S: BackupSink>(
         let data = match piece {
             Piece::Data(data) => data,
             Piece::Warning(message) => {
-                send(sink, BackupEvent::Warning(message)).await?;
-                // A client takes only so many notices between two messages of its copy.
-                send(sink, BackupEvent::Progress { sent_bytes: progress.sent_bytes }).await?;
+                progress.tell(sink, BackupEvent::Warning(message)).await?;
                 continue;
             }
         };
@@ -466,8 +517,8 @@ impl<E: BackupEngine> BackupEngine for Arc<E> {
     async fn start(&self, label: &str, spread: Duration) -> Result<BackupStart, storage::Error> {
         (**self).start(label, spread).await
     }
-    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
-        (**self).stop(backup).await
+    async fn stop(&self, backup: BackupStart, notes: &Notes) -> Result<BackupEnd, storage::Error> {
+        (**self).stop(backup, notes).await
     }
     fn abort(&self, backup: BackupStart) {
         (**self).abort(backup);

@@ -29,7 +29,7 @@ impl BackupEngine for Books {
             on_standby: false,
         })
     }
-    async fn stop(&self, _: BackupStart) -> Result<BackupEnd, storage::Error> {
+    async fn stop(&self, _: BackupStart, _: &Notes) -> Result<BackupEnd, storage::Error> {
         self.0.lock().push("stop");
         Ok(BackupEnd { stop: Lsn::new(0x20_0100), timeline: TimelineId::FIRST, history_file: None })
     }
@@ -52,6 +52,9 @@ impl BackupSink for Kept {
         }
         self.events.push(event);
         Ok(())
+    }
+    async fn gone(&mut self) -> io::Error {
+        std::future::pending().await
     }
 }
 
@@ -266,6 +269,9 @@ impl BackupSink for Recycling {
         }
         Ok(())
     }
+    async fn gone(&mut self) -> io::Error {
+        std::future::pending().await
+    }
 }
 
 #[tokio::test]
@@ -356,6 +362,89 @@ async fn a_client_that_goes_away_gives_the_backup_up_at_any_event() {
     }
 }
 
+/// An engine that never comes to the end of one part of its work, which it has noted something of.
+struct Waits {
+    books: Books,
+    part: &'static str,
+}
+
+impl Waits {
+    async fn wait(&self, part: &'static str) {
+        if part == self.part {
+            self.books.0.lock().push("wait");
+            std::future::pending().await
+        }
+    }
+}
+
+impl BackupEngine for Waits {
+    async fn start(&self, label: &str, spread: Duration) -> Result<BackupStart, storage::Error> {
+        self.wait("start").await;
+        self.books.start(label, spread).await
+    }
+    async fn stop(&self, backup: BackupStart, notes: &Notes) -> Result<BackupEnd, storage::Error> {
+        for word in ["first", "second"] {
+            notes.send(Report::notice(word)).await.unwrap();
+        }
+        self.wait("stop").await;
+        notes.send(Report::notice("last")).await.unwrap();
+        self.books.stop(backup, notes).await
+    }
+    fn abort(&self, backup: BackupStart) {
+        self.books.abort(backup);
+    }
+}
+
+/// A client that leaves while nothing is sent to it.
+struct Leaving<'a> {
+    kept: Kept,
+    engine: &'a Waits,
+}
+
+impl BackupSink for Leaving<'_> {
+    type Error = io::Error;
+    async fn send(&mut self, event: BackupEvent) -> Result<(), io::Error> {
+        self.kept.send(event).await
+    }
+    async fn gone(&mut self) -> io::Error {
+        let waits = self.engine.books.0.lock().contains(&"wait");
+        if waits { io::ErrorKind::ConnectionReset.into() } else { std::future::pending().await }
+    }
+}
+
+async fn backup_with(engine: &Waits) -> (Vec<BackupEvent>, Result<BackupEnd, BackupError<io::Error>>) {
+    let directory = data_directory();
+    let kept = Kept { events: Vec::new(), most: usize::MAX };
+    let mut sink = Leaving { kept, engine };
+    let outcome = send_backup(&source(directory.path()), &options(), engine, &mut sink).await;
+    (sink.kept.events, outcome)
+}
+
+#[tokio::test]
+async fn a_backup_whose_client_has_gone_waits_for_nothing_more() {
+    for (part, books) in [("start", &["wait"][..]), ("stop", &["start", "wait"])] {
+        let engine = Waits { books: Books::default(), part };
+        let (_, outcome) = backup_with(&engine).await;
+        assert!(matches!(outcome, Err(BackupError::Sink(_))), "{part}: {outcome:?}");
+        assert_eq!(*engine.books.0.lock(), books, "{part}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_end_of_a_backup_waits_for_is_told_between_messages_of_the_copy() {
+    let engine = Waits { books: Books::default(), part: "" };
+    let (events, outcome) = backup_with(&engine).await;
+    outcome.unwrap();
+    let mut told = Vec::new();
+    for (at, event) in events.iter().enumerate() {
+        if let BackupEvent::Note(report) = event {
+            told.push(report.message.as_str());
+            assert!(matches!(events[at + 1], BackupEvent::Progress { .. }), "{:?}", events[at + 1]);
+        }
+    }
+    assert_eq!(told, ["first", "second", "last"]);
+}
+
 #[tokio::test]
 async fn what_is_absent_is_refused_before_anything_starts() {
     let directory = data_directory();
@@ -387,6 +476,8 @@ fn messages_are_those_of_the_manual() {
     let end = bytes(BackupEvent::End { lsn: Lsn::new(1), timeline: TimelineId::FIRST });
     assert!(end.starts_with(b"c\0\0\0\x04T") && end.ends_with(b"SELECT\0"));
     assert!(bytes(BackupEvent::Sound).ends_with(b"BASE_BACKUP\0"));
+    let note = bytes(BackupEvent::Note(Box::new(Report::notice("waiting"))));
+    assert!(note.starts_with(b"N") && note.windows(9).any(|part| part == b"Mwaiting\0"), "{note:?}");
     let warning = bytes(BackupEvent::Warning("skipping".to_owned()));
     assert!(warning.starts_with(b"N"));
     for field in [&b"SWARNING\0"[..], b"C01000\0", b"Mskipping\0"] {

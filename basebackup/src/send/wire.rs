@@ -9,7 +9,8 @@
 //! | Data     | CopyData `d`, bytes                                                                         |
 //! | Manifest | CopyData `m`                                                                                |
 //! | Progress | CopyData `p`, bytes sent as a 64-bit number                                                 |
-//! | Warning  | NoticeResponse                                                                              |
+//! | Warning, | NoticeResponse                                                                              |
+//! | Note     |                                                                                             |
 //! | End      | CopyDone; result set (recptr, tli); CommandComplete `BASE_BACKUP`                           |
 //!
 //! ReadyForQuery is the session's.
@@ -73,5 +74,6 @@ pub fn encode(event: &BackupEvent, out: &mut BytesMut) {
         }
         BackupEvent::Sound => command_complete(out, "BASE_BACKUP"),
         BackupEvent::Warning(message) => Report::warning(SqlState::WARNING, message).encode(out),
+        BackupEvent::Note(report) => report.encode(out),
     }
 }

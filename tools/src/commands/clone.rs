@@ -5,12 +5,10 @@ use crate::cli::CloneArgs;
 use crate::output::{complain, say};
 use crate::signals::Signals;
 use anyhow::{Result, bail};
-use basebackup::clone::{
-    CloneError, CloneOptions, CloneProgress, Phase, check_target, clone, drop_slot, remove_interrupted,
-};
-use host::{Access, Host};
+use basebackup::clone::{CloneOptions, CloneProgress, Made, Phase, TakenBack, check_target, clone_noting};
+use host::{Access, Host, RealDisk};
+use protocol::Client;
 use protocol::conninfo::ConnInfo;
-use protocol::{Client, ClientError, SqlState};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -29,15 +27,16 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let begun = Instant::now();
     let mut progress = Progress::new();
+    check_target(&RealDisk, &arguments.data)?;
     let host = runtime.block_on(access_at(&arguments.from)).host();
-    let existed = check_target(&*host.disk, &arguments.data)?;
+    let mut made = Made::default();
     let finishing = AtomicBool::new(false);
     let cloned = runtime.block_on(async {
         let mut report = |step: CloneProgress| {
             finishing.store(step.phase == Phase::Finishing, Ordering::Relaxed);
             progress.show(step);
         };
-        let mut cloning = std::pin::pin!(clone(&host, &options, &mut report));
+        let mut cloning = std::pin::pin!(clone_noting(&host, &options, &mut made, &mut report));
         let mut signals = Signals::new()?;
         tokio::select! {
             cloned = &mut cloning => return anyhow::Ok(Some(cloned)),
@@ -56,7 +55,7 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     let Some(cloned) = cloned? else {
         // Its tasks end with the runtime, before what they wrote is removed.
         drop(runtime);
-        return give_up(&host, &options, existed, finishing.into_inner());
+        return give_up(&host, &options, made, finishing.into_inner());
     };
     let cloned = cloned?;
     say!(
@@ -97,35 +96,28 @@ async fn access_at(conninfo: &str) -> Access {
     mode.map_or(Access::Owner, Access::of_mode)
 }
 
-/// Takes back what a clone that was interrupted has made; a slot only if the clone was `finishing`.
-fn give_up(host: &Host, options: &CloneOptions, existed: bool, finishing: bool) -> Result<()> {
+/// Takes back what a clone that was interrupted has made. One that was `finishing` and has taken its mark
+/// away is whole.
+fn give_up(host: &Host, options: &CloneOptions, mut made: Made, finishing: bool) -> Result<()> {
     let target = options.target.display();
-    if matches!(check_target(&*host.disk, &options.target), Err(CloneError::NotEmpty(_))) {
-        bail!("interrupted when the clone in \"{target}\" was whole already");
-    }
-    remove_interrupted(&*host.disk, &options.target, existed)?;
-    if let Some(slot) = options.slot.as_ref().filter(|_| finishing) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let dropped = runtime.block_on(async {
-            tokio::time::timeout(SLOT_LIMIT, drop_slot(&options.from, slot)).await.map_err(|_| "no answer")
-        });
-        let why = match dropped {
-            Ok(Ok(())) => None,
-            Ok(Err(CloneError::Client(ClientError::Server(report))))
-                if report.code == SqlState::UNDEFINED_OBJECT =>
-            {
-                None
-            }
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(why) => Some(why.to_owned()),
-        };
-        if let Some(why) = why {
-            bail!(
-                "interrupted; \"{target}\" is as it was before, but the server may still have slot \"{slot}\" ({why})"
-            );
+    match made.take_back_files(&*host.disk)? {
+        TakenBack::Removed => {}
+        TakenBack::NothingMarked if !finishing => {}
+        TakenBack::NothingMarked | TakenBack::Whole => {
+            bail!("interrupted when the clone in \"{target}\" was whole already")
         }
     }
-    bail!("interrupted; \"{target}\" is as it was before");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let dropped = runtime.block_on(async { tokio::time::timeout(SLOT_LIMIT, made.take_back_slot()).await });
+    let why = match dropped {
+        Ok(Ok(())) => bail!("interrupted; \"{target}\" is as it was before"),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    let slot = options.slot.as_deref().unwrap_or_default();
+    bail!(
+        "interrupted; \"{target}\" is as it was before, but the server may still have slot \"{slot}\" ({why})"
+    )
 }
 
 /// A bar on a terminal, a line a phase elsewhere.
