@@ -134,6 +134,8 @@ features! {
     KeptFiles = "files that cannot be removed",
     /// Tables are dropped that snapshots read, and that are due to be swept.
     KeptDrops = "dropped tables that are read on",
+    /// Clients take turns under locks on what they do not write.
+    Turns = "turns",
 }
 
 /// Those that [`Features::later`] draws.
@@ -144,6 +146,8 @@ const LATER_PERCENT: u8 = 14;
 const OWN_REWINDS_PERCENT: u8 = 30;
 const PEEKS_PERCENT: u8 = 8;
 const FILE_FAULTS_PERCENT: u8 = 8;
+/// [`Feature::Turns`] in so many.
+const TURNS_PERCENT: u8 = 20;
 
 /// A set of features.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -182,6 +186,7 @@ impl Features {
             drawn.0.insert(Feature::Ddl);
         }
         drawn.0.extend((rng.u8(..100) < FILE_FAULTS_PERCENT).then_some(Feature::KeptDrops));
+        drawn.0.extend((rng.u8(..100) < TURNS_PERCENT).then_some(Feature::Turns));
         drawn
     }
 

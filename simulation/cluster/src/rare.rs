@@ -144,6 +144,8 @@ states! {
     KeptFile = "a table's file could not be removed",
     /// The same with a segment of the log.
     KeptSegment = "a segment could not be removed",
+    /// A table was dropped whose file stayed for an old snapshot on the primary.
+    ReadAfterDrop = "a dropped table's file stayed for a snapshot",
 }
 
 impl fmt::Display for Rare {

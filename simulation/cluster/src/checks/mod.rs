@@ -31,6 +31,8 @@
 //! |                 | for what a node had not flushed when it lost its memory.                            |
 //! | `numbers`       | no number of a sequence is told twice (promise 1). As `kept`, for the branch on     |
 //! |                 | which it comes again.                                                               |
+//! | `turns`         | who gets a lock sees what was done under it before (promise 2): no turn is taken    |
+//! |                 | twice. Always.                                                                      |
 //! | `answers`       | nobody was refused what is right: no key is there twice (a sequence never gives a   |
 //! |                 | number again that a row has), no table is missing; each commit tells its token.     |
 //! |                 | Always.                                                                             |
@@ -53,6 +55,7 @@ mod quorum;
 mod refused;
 mod seldom;
 mod timely;
+mod turns;
 mod whole;
 
 pub(crate) use answers::COLLISION;
@@ -118,6 +121,7 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     answers::check(history)?;
     refused::check(history, guarantee)?;
     whole::check_end(&writes, state)?;
+    turns::check(state)?;
     whole::check_reads(history, &writes)?;
     quorum::check(history, guarantee)?;
     listed::check(history, guarantee)?;

@@ -111,6 +111,7 @@ fn guarantee() -> Guarantee {
 fn state() -> State {
     let both = || BTreeSet::from([0, 1]);
     State {
+        turns: BTreeMap::new(),
         parts: [(1, both()), (2, both()), (4, both())].into(),
         values: values(2, 2),
         writers: writers(2, 4),

@@ -29,6 +29,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("wal_retrieve_retry_interval", "500ms"),
     ("hot_standby_feedback", "on"),
     ("autovacuum_naptime", "2s"),
+    ("log_autovacuum_min_duration", "0"),
     ("max_standby_streaming_delay", "700ms"),
     ("max_wal_senders", "10"),
     ("max_connections", "40"),

@@ -5,7 +5,8 @@
 use super::admin::PATIENCE;
 use super::{Shared, machine_of};
 use crate::cluster::conninfo;
-use protocol::Client;
+use crate::rare::Rare;
+use protocol::{Client, ClientError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,24 +25,28 @@ pub(super) async fn drop_read(shared: Arc<Shared>, node: usize, on: usize) {
 /// Drops a table on the primary `node`, most of whose row versions are dead, while a snapshot of before is
 /// there for so long. Whatever does not work is left.
 pub(super) async fn drop_kept(shared: Arc<Shared>, node: usize, ms: u64) {
-    let (name, ms) = (format!("kept_{}", shared.now_ms()), Duration::from_millis(ms));
-    let _ = tokio::time::timeout(PATIENCE * 2 + ms, keep(node, &name, ms)).await;
+    let (name, time) = (format!("kept_{}", shared.now_ms()), Duration::from_millis(ms));
+    match tokio::time::timeout(PATIENCE * 2 + time, keep(node, &name, time)).await {
+        Ok(Ok(())) => shared.hit(Rare::ReadAfterDrop),
+        Ok(Err(why)) => shared.tell(&format!("{name} was not dropped beside a snapshot: {why}")),
+        Err(_) => shared.tell(&format!("{name} was not dropped in time")),
+    }
 }
 
-async fn keep(node: usize, name: &str, time: Duration) -> Option<()> {
-    let mut writer = Client::connect_to(&conninfo(machine_of(node))).await.ok()?;
-    let mut reader = Client::connect_to(&conninfo(machine_of(node))).await.ok()?;
+async fn keep(node: usize, name: &str, time: Duration) -> Result<(), ClientError> {
+    let mut writer = Client::connect_to(&conninfo(machine_of(node))).await?;
+    let mut reader = Client::connect_to(&conninfo(machine_of(node))).await?;
     let made = format!(
         "set statement_timeout = 1500; create table {name} (id int primary key, v int); \
          insert into {name} select g, 0 from generate_series(1, 300) g"
     );
-    writer.simple_query(&made).await.ok()?;
-    writer.simple_query(&format!("update {name} set v = 1")).await.ok()?;
+    writer.simple_query(&made).await?;
+    writer.simple_query(&format!("update {name} set v = 1")).await?;
     // A snapshot without a lock on the table, for which the drop would wait.
-    reader.simple_query("begin isolation level repeatable read; select count(*) from pg_class").await.ok()?;
-    writer.simple_query(&format!("drop table {name}")).await.ok()?;
+    reader.simple_query("begin isolation level repeatable read; select count(*) from pg_class").await?;
+    writer.simple_query(&format!("drop table {name}")).await?;
     tokio::time::sleep(time).await;
-    Some(())
+    Ok(())
 }
 
 /// The drop's token, and whether who follows it still sees the table. None if something does not work.

@@ -364,6 +364,8 @@ pub struct State {
     pub objects: BTreeSet<String>,
     /// How many rows each burst has left, by its number, which ends with how many it wrote.
     pub bursts: BTreeMap<u64, u64>,
+    /// How often each turn was taken, by its gate and its number.
+    pub turns: BTreeMap<(u32, u64), u64>,
 }
 
 /// A burst's number is a multiple of this, and how many rows it has; a row's key is that times this, and its

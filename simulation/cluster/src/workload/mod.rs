@@ -22,6 +22,7 @@ mod script;
 mod session;
 mod tables;
 mod talker;
+mod turns;
 mod writes;
 
 use crate::features::{Feature, Features};
@@ -154,6 +155,10 @@ pub async fn set_up(client: &mut Client, features: &Features) -> Result<(), Clie
     client.query("CREATE TABLE crossings (k int PRIMARY KEY, v int NOT NULL)").await?;
     let crossings = format!("INSERT INTO crossings SELECT g, 0 FROM generate_series(0, {}) g", CROSSINGS - 1);
     client.query(&crossings).await?;
+    client.query("CREATE TABLE gates (k int PRIMARY KEY)").await?;
+    let gates = format!("INSERT INTO gates SELECT g FROM generate_series(0, {}) g", turns::ROWS - 1);
+    client.query(&gates).await?;
+    client.query("CREATE TABLE turns (gate int NOT NULL, n bigint NOT NULL)").await?;
     // Wide rows, so that pages fill with old versions and are pruned often.
     let registers = format!(
         "CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL, \
@@ -192,6 +197,10 @@ pub async fn read_state(client: &mut Client) -> Result<State, ClientError> {
     let rows = client.query("SELECT id FROM bursts").await?;
     for row in 0..rows.rows.len() {
         *state.bursts.entry(number::<u64>(&rows, row, 0) / BURST_ROWS).or_default() += 1;
+    }
+    let turns = client.query("SELECT gate, n FROM turns").await?;
+    for row in 0..turns.rows.len() {
+        *state.turns.entry((number(&turns, row, 0), number(&turns, row, 1))).or_default() += 1;
     }
     client.query("COMMIT").await?;
     Ok(state)

@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// One of so many operations is a turn, where clients take turns.
+const TURNS: u8 = 4;
+
 /// A client.
 pub(super) struct Talker {
     pub(super) run: Arc<Workload>,
@@ -66,6 +69,11 @@ impl Talker {
             }
             while self.run.clock.now_ms() < self.run.rests_until_ms.load(Ordering::SeqCst) {
                 self.pause(5, 20).await;
+            }
+            if self.at_times(Feature::Turns, TURNS) {
+                self.take_turn().await;
+                self.pause(1, 30).await;
+                continue;
             }
             match self.rng.u8(..100) {
                 0..=59 => self.write().await,
