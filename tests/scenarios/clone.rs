@@ -6,11 +6,14 @@ use scenarios::script::{Observer, Session};
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -231,28 +234,39 @@ fn a_clone_does_not_advertise_the_address_of_its_source() {
     copy.wait_for(&format!("SHOW {NAME}"), "host=127.0.0.1 port=3");
 }
 
-/// Lets two connections through to a server, and takes no more. Returns the port.
-fn two_connections_to(server: &Node) -> u16 {
+/// Passes on what a client and a server say to each other, until either is gone.
+fn pass_on(client: TcpStream, socket: &Path) -> [JoinHandle<()>; 2] {
+    let server = UnixStream::connect(socket).expect("the server is there");
+    let (mut from, mut to) = (client.try_clone().expect("it"), server.try_clone().expect("it"));
+    let there = std::thread::spawn(move || {
+        // Either side may be gone.
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+    let (mut from, mut to) = (server, client);
+    let back = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+    [there, back]
+}
+
+fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = listener.local_addr().expect("its address").port();
+    (listener, port)
+}
+
+/// Lets two connections through to a server, and takes no more. Returns the port.
+fn two_connections_to(server: &Node) -> u16 {
+    let (listener, port) = listener();
     let socket = server.socket();
     std::thread::spawn(move || {
         let mut clients = vec![listener.accept().expect("a connection").0];
         let mut pumps = Vec::new();
         let mut listener = Some(listener);
         while let Some(client) = clients.pop() {
-            let server = UnixStream::connect(&socket).expect("the server is there");
-            let (mut from, mut to) = (client.try_clone().expect("it"), server.try_clone().expect("it"));
-            pumps.push(std::thread::spawn(move || {
-                // Either side may be gone.
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            }));
-            let (mut from, mut to) = (server, client);
-            pumps.push(std::thread::spawn(move || {
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            }));
+            pumps.extend(pass_on(client, &socket));
             // Closed before the second client hears anything.
             clients.extend(listener.take().map(|last| last.accept().expect("a connection").0));
         }
@@ -276,4 +290,88 @@ fn a_clone_takes_files_and_log_from_one_of_several_hosts() {
     assert!(said.stderr.contains(&first.to_string()), "{said:?}");
     assert!(!other.log().contains("plimsoll_clone_"), "{}", other.log());
     assert!(!copy.data().exists());
+}
+
+/// A way to a server whose connections but the first wait until they may pass. Returns the port, what tells
+/// that one waits, and what lets all pass.
+fn held_way_to(server: &Node) -> (u16, Receiver<()>, Sender<()>) {
+    let (listener, port) = listener();
+    let socket = server.socket();
+    let (waits, waiting) = channel();
+    let (pass, passing) = channel::<()>();
+    std::thread::spawn(move || {
+        pass_on(listener.accept().expect("a connection").0, &socket);
+        let held = listener.accept().expect("a connection").0;
+        // The test may have failed, and then nobody waits.
+        let _ = waits.send(());
+        let _ = passing.recv();
+        pass_on(held, &socket);
+        while let Ok((client, _)) = listener.accept() {
+            pass_on(client, &socket);
+        }
+    });
+    (port, waiting, pass)
+}
+
+#[test]
+fn a_clone_that_connects_slowly_leaves_what_was_made_in_its_target_meanwhile() {
+    let primary = Node::builder().start();
+    let (port, waiting, pass) = held_way_to(&primary);
+    let copy = Node::unprepared();
+    let from = format!("host=127.0.0.1 port={port} user=postgres sslmode=disable");
+    let slow = plimsoll()
+        .args(["clone", "--from", &from, "-D"])
+        .arg(copy.data())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // The command has asked who may read the files, and the clone has looked at its target.
+    waiting.recv_timeout(LIMIT).expect("the clone connects");
+    run_ok(plimsoll().args(["clone", "--from", &primary.conninfo(), "-D"]).arg(copy.data()));
+    copy.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(copy.data()));
+    copy.sql("CREATE TABLE mine (n int); INSERT INTO mine VALUES (1)");
+    pass.send(()).expect("it waits");
+    let slow = slow.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&slow.stderr);
+    assert!(!slow.status.success() && said.contains("exists but is not empty"), "{said}");
+    copy.sql("INSERT INTO mine VALUES (2)");
+    copy.kill_9();
+    copy.start();
+    assert_eq!(copy.sql("SELECT count(*) FROM mine"), "2");
+}
+
+/// What the clone writes for its life as a standby must not outweigh that.
+#[test]
+fn a_clone_that_serves_as_a_backup_recovers_to_the_target_in_its_postgresql_conf() {
+    let primary = Node::builder()
+        .setting("recovery_target_name", "of a former recovery")
+        .setting("archive_mode", "on")
+        .init();
+    let archive = primary.folder().join("archive");
+    std::fs::create_dir(&archive).expect("a folder");
+    primary.set("archive_command", &format!("cp \"%p\" {}/%f", archive.display()));
+    primary.start();
+    primary.sql("CREATE TABLE t (n int)");
+    let copy = Node::unprepared();
+    let said = run_ok(plimsoll().args(["clone", "--from", &primary.conninfo(), "-D"]).arg(copy.data()));
+    assert!(said.contains("recovery_target_name was the cloned server's own"), "{said}");
+    primary.sql("INSERT INTO t VALUES (1)");
+    primary.sql("SELECT pg_create_restore_point('before the mistake')");
+    primary.sql("DELETE FROM t");
+    let last = primary.sql("SELECT pg_walfile_name(pg_switch_wal())");
+    wait_until("the log is archived", LIMIT, || match archive.join(&last).exists() {
+        true => Ok(()),
+        false => Err(primary.log()),
+    });
+    primary.stop();
+    std::fs::rename(copy.data().join("standby.signal"), copy.data().join("recovery.signal"))
+        .expect("a signal");
+    copy.set("archive_mode", "off");
+    copy.set("restore_command", &format!("cp {}/%f \"%p\"", archive.display()));
+    copy.set("recovery_target_name", "before the mistake");
+    copy.set("recovery_target_action", "promote");
+    copy.start();
+    copy.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(copy.sql("SELECT count(*) FROM t"), "1");
 }

@@ -1,5 +1,6 @@
 //! What a fenced primary still gives, and to whom: log up to the fork, and the word that it was replaced; and
-//! which of several servers are asked, by a standby and by a primary that may have been replaced.
+//! which of several servers are asked, by a standby, also where none of them has a primary, and by a primary
+//! that may have been replaced.
 
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
 use std::fs;
@@ -140,6 +141,117 @@ fn a_standby_that_names_itself_too_does_not_follow_itself_and_finds_its_primary_
     one.start();
     one.sql("INSERT INTO t VALUES (1)");
     two.wait_for("SELECT count(*) FROM t", "1");
+}
+
+/// A primary, and two standbys that name it and each other.
+fn standbys_that_name_each_other() -> (Node, Node, Node) {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let standby = |name| named(name).setting("wal_retrieve_retry_interval", "200ms").clone_from(&one);
+    let (two, three) = (standby("two"), standby("three"));
+    two.alter(&format!("SET primary_conninfo = '{}'", any_of(&[&one, &three])));
+    three.alter(&format!("SET primary_conninfo = '{}'", any_of(&[&one, &two])));
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2");
+    one.alter("SET synchronous_standby_names = 'ANY 1 (two, three)'");
+    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    (one, two, three)
+}
+
+/// Waits until one of two standbys has found that the other one receives from it.
+fn wait_for_ring(two: &Node, three: &Node) {
+    wait_until("one leaves the other", LIMIT, || {
+        let logs = two.log() + &three.log();
+        let left = logs.contains("receives from this server, directly or over others");
+        if left { Ok(()) } else { Err(logs) }
+    });
+}
+
+#[test]
+fn two_standbys_without_their_primary_do_not_follow_each_other_and_find_it_again() {
+    let (one, two, three) = standbys_that_name_each_other();
+    one.sql("INSERT INTO t VALUES (1)");
+    one.kill_9();
+    wait_for_ring(&two, &three);
+    one.start();
+    // Its commits wait for one of them.
+    one.wait_for("SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming'", "t");
+    one.sql("INSERT INTO t VALUES (2)");
+    for standby in [&two, &three] {
+        standby.wait_for("SELECT count(*) FROM t", "2");
+    }
+}
+
+#[test]
+fn one_of_two_standbys_that_follows_the_other_is_no_doubt_about_what_a_promotion_loses() {
+    let (one, two, three) = standbys_that_name_each_other();
+    one.sql("INSERT INTO t VALUES (1)");
+    one.kill_9();
+    wait_for_ring(&two, &three);
+    wait_until("one follows the other", LIMIT, || {
+        let receives = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+        let found = [&two, &three].map(|node| node.sql(receives));
+        if found.contains(&"1".to_owned()) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    wait_until("nothing would be lost", LIMIT, || {
+        let explained = run(plimsoll().args(["promote", "--explain", "-D"]).arg(two.data()));
+        let told = explained.stdout + &explained.stderr;
+        if told.contains("promotion of \"two\": no loss") { Ok(()) } else { Err(told) }
+    });
+    run_ok(plimsoll().args(["promote", "--require-no-loss", "-D"]).arg(two.data()));
+    three.wait_for("SELECT received_tli FROM pg_stat_wal_receiver", "2");
+}
+
+#[test]
+fn a_standby_leaves_another_one_that_has_no_primary_for_the_primary() {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = named("two").clone_from(&one);
+    let three = named("three")
+        .setting("wal_retrieve_retry_interval", "200ms")
+        .setting("wal_receiver_timeout", "3s")
+        .clone_from(&two);
+    three.alter(&format!("SET primary_conninfo = '{}'", any_of(&[&two, &one])));
+    two.wait_for("SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'", "three");
+    one.wait_for("SELECT application_name FROM pg_stat_replication", "two");
+    two.alter("SET primary_conninfo = ''");
+    one.wait_for("SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'", "three");
+    one.sql("INSERT INTO t VALUES (1)");
+    three.wait_for("SELECT count(*) FROM t", "1");
+    assert!(three.log().contains("no primary was heard of over the server at"), "{}", three.log());
+}
+
+/// The roster of a primary with its standby "two", which is away, and as many others as there is room for.
+#[test]
+fn a_node_that_has_to_go_from_a_full_roster_for_another_one_is_told_of() {
+    let one = named("one").start();
+    let two = named("two").clone_from(&one);
+    one.wait_for("SELECT DISTINCT name FROM plimsoll_roster WHERE source = 'replication'", "two");
+    two.stop();
+    one.stop();
+    let path = one.data().join("plimsoll/roster");
+    let roster = fs::read_to_string(&path).expect("the roster");
+    let lines = |begin: &str| roster.lines().find(|line| line.starts_with(begin)).expect("a line").to_owned();
+    let member = lines("member=");
+    let mut words: Vec<&str> = member.splitn(5, ' ').collect();
+    // Nobody has heard of it for a day.
+    words[2] = "86400";
+    let others = (1..64).map(|number| format!("member={number:016x} 1 60 1@127.0.0.1 other{number}\n"));
+    let all = format!("{}\n{}\n{}\n", lines("plimsoll roster"), lines("self="), words.join(" "));
+    fs::write(&path, wal::codec::seal_text(all + &others.collect::<String>())).expect("it is written");
+    one.start();
+    let known = "SELECT count(DISTINCT name), count(*) FILTER (WHERE name = 'two') > 0 FROM plimsoll_roster \
+                 WHERE source = 'replication'";
+    assert_eq!(one.sql(known), "64|t", "{}", one.log());
+    let _three = named("three").clone_from(&one);
+    one.wait_for(known, "64|f");
+    wait_until("the log and the ledger tell of it", LIMIT, || {
+        let ledger = fs::read_to_string(one.data().join("plimsoll/ledger")).unwrap_or_default();
+        let told = one.log() + &ledger;
+        let is_told = |text: &str| {
+            text.contains("is forgotten: this server keeps 64 other nodes, and \"three\" has come")
+        };
+        if is_told(&one.log()) && is_told(&ledger) { Ok(()) } else { Err(told) }
+    });
 }
 
 /// Nobody knows a clone that is promoted before it has streamed: it has to be named.

@@ -81,6 +81,16 @@ fn a_writer_that_waited_looks_again_at_the_newest_version() {
 }
 
 #[test]
+fn who_waited_for_a_table_sees_what_was_done_under_its_lock() {
+    judge(include_str!("isolation/snapshots_under_locks.txt"));
+}
+
+#[test]
+fn what_a_definition_names_is_held_until_it_is_made() {
+    judge(include_str!("isolation/definitions.txt"));
+}
+
+#[test]
 fn a_repeatable_read_writer_fails_on_what_changed_since_its_snapshot() {
     judge(include_str!("isolation/repeatable_read_writers.txt"));
 }

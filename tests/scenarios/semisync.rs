@@ -324,3 +324,37 @@ fn a_primary_that_was_frozen_reads_what_its_standby_said_meanwhile_before_it_giv
     assert_eq!(primary.sql(stream), before);
     assert!(!primary.log().contains("due to replication timeout"), "{}", primary.log());
 }
+
+/// Nobody was told of the commit, its standby has not got it and replaces the primary meanwhile.
+#[test]
+fn a_primary_that_was_frozen_asks_whether_it_was_replaced_before_it_shows_what_is_undecided() {
+    let (primary, standby) = pair("0");
+    primary.set("plimsoll.unconfirmed_timeout", "10s");
+    let knows =
+        "SELECT count(DISTINCT name) FROM plimsoll_roster WHERE source = 'replication' AND name = 's'";
+    primary.wait_for(knows, "1");
+    standby.freeze();
+    let waiting = background(&primary, "INSERT INTO t VALUES (1)");
+    let event = "SELECT wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (1)%'";
+    primary.wait_for(event, "SyncRep");
+    primary.kill_9();
+    standby.kill_9();
+    drop(waiting.wait_with_output());
+    primary.start();
+    wait_until("the commit is undecided", Duration::from_secs(30), || {
+        if primary.log().contains("are undecided until") { Ok(()) } else { Err(primary.log()) }
+    });
+    primary.freeze();
+    let began = Instant::now();
+    standby.start();
+    standby.sql("SELECT pg_promote()");
+    wait_until("it was frozen for long enough", Duration::from_secs(60), || {
+        if began.elapsed() > Duration::from_secs(11) { Ok(()) } else { Err(format!("{:?}", began.elapsed())) }
+    });
+    primary.thaw();
+    wait_until("it is fenced", Duration::from_secs(60), || {
+        if primary.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(primary.log()) }
+    });
+    assert!(!primary.log().contains("released by plimsoll.unconfirmed_timeout"), "{}", primary.log());
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "0");
+}

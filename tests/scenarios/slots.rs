@@ -4,7 +4,7 @@
 use scenarios::wire::parse_lsn;
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -273,4 +273,34 @@ fn what_a_slot_says_of_a_crashed_servers_log_is_heeded_on_every_way_up_and_by_th
             assert!(preview.code == 1 && preview.stderr.contains("WAL is damaged"), "{way}: {preview:?}");
         }
     }
+}
+
+/// The standby wants to be heard of, and nobody can be while the server stands still.
+#[test]
+fn a_server_that_was_frozen_gives_up_no_slot_and_forgets_no_node_for_that() {
+    let primary = primary();
+    let standby = Node::builder().setting("cluster_name", "away").clone_from(&primary);
+    let members = "SELECT count(DISTINCT name) FROM plimsoll_roster WHERE source = 'replication'";
+    primary.wait_for(members, "1");
+    standby.stop();
+    reserve(&primary, "unused");
+    primary.alter("SET plimsoll.idle_replication_slot_timeout = '20s'");
+    primary.alter("SET plimsoll.roster_forget_after = '20s'");
+    primary.freeze();
+    let began = Instant::now();
+    wait_until("it was frozen for long enough", LIMIT, || {
+        if began.elapsed() > Duration::from_secs(22) { Ok(()) } else { Err(format!("{:?}", began.elapsed())) }
+    });
+    primary.thaw();
+    // Not at once, but well before its time.
+    let looked = Instant::now();
+    wait_until("it has looked at the clock again", LIMIT, || {
+        if looked.elapsed() > Duration::from_secs(3) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", looked.elapsed()))
+        }
+    });
+    assert_eq!(primary.sql("SELECT wal_status FROM pg_replication_slots"), "reserved", "{}", primary.log());
+    assert_eq!(primary.sql(members), "1", "{}", primary.log());
 }

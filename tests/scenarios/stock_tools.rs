@@ -2,9 +2,9 @@
 
 use scenarios::{Node, pg_tool, run, run_ok, scratch_dir, wait_until};
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 /// A key-value upsert, as pgbench runs it.
@@ -313,4 +313,46 @@ fn record_end(start: &str, line: &str) -> String {
         .and_then(|rest| rest.trim_start().split(',').next().and_then(|number| number.trim().parse().ok()))
         .expect("a length");
     format!("{high}/{:X}", u64::from_str_radix(low, 16).expect("hexadecimal") + total)
+}
+
+/// A pg_basebackup that waits for the archive at its end, and has been told so; with its words from then on.
+fn waiting_backup(node: &Node, target: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut tool = node.tool("pg_basebackup");
+    tool.args(["-X", "none", "-c", "fast", "--no-sync", "-D"]).arg(node.folder().join(target));
+    let mut backup = tool.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("pg_basebackup starts");
+    let mut said = BufReader::new(backup.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("base backup done, waiting for required WAL segments to be archived") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it ends: {}", node.log());
+    }
+    (backup, said)
+}
+
+#[test]
+fn a_backup_that_waits_for_the_archive_says_so_and_does_not_outlast_its_client() {
+    let node = Node::builder().setting("archive_mode", "on").setting("archive_command", "false").start();
+    let (mut backup, _) = waiting_backup(&node, "given_up");
+    backup.kill().expect("it runs");
+    backup.wait().expect("it ends");
+    node.wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'", "0");
+    let (mut backup, mut said) = waiting_backup(&node, "whole");
+    node.alter("SET archive_command = 'true'");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("its words");
+    assert!(backup.wait().expect("it ends").success(), "{rest}");
+    assert!(rest.contains("NOTICE:  all required WAL segments have been archived"), "{rest}");
+}
+
+#[test]
+fn a_backup_that_nothing_archives_says_that_its_log_is_still_to_be_copied() {
+    let node = Node::builder().start();
+    let mut tool = node.tool("pg_basebackup");
+    tool.args(["-X", "none", "-c", "fast", "--no-sync", "-D"]).arg(node.folder().join("backup"));
+    let said = run(&mut tool);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stderr.contains("NOTICE:  WAL archiving is not enabled; you must ensure"), "{said:?}");
+    let stop = "SELECT pg_backup_start('x', true); SELECT 1 FROM pg_backup_stop()";
+    let said = run(node.psql().args(["-c", stop]));
+    assert!(said.stderr.contains("NOTICE:  WAL archiving is not enabled"), "{said:?}");
 }

@@ -204,6 +204,8 @@ SELECT regexp_instr('abcabc', 'c'), regexp_instr('abcabc', 'c', 4), regexp_instr
 SELECT regexp_instr('abc', 'c', 1, 0);
 SELECT regexp_instr('abc', 'c', 1, 1, 2);
 SELECT regexp_substr('foobar', 'o+'), regexp_substr('foobar', 'o', 3), regexp_substr('a1b2', '[0-9]', 1, 2), regexp_substr('foobar', 'x'), regexp_substr('xaby', '(a)(B)', 1, 1, 'i', 2);
+SELECT regexp_instr('abc', 'b', 1, 1, 0, '', 1), regexp_instr('abc', 'b', 1, 1, 1, '', 1), regexp_instr('abc', 'b', 1, 1, 0, '', 2), regexp_instr('abc', '(b)', 1, 1, 0, '', 1), regexp_instr('abc', '(?:b)', 1, 1, 0, '', 1), regexp_instr('abcb', 'b', 1, 2, 0, '', 1);
+SELECT regexp_substr('abc', 'b', 1, 1, '', 1), regexp_substr('abc', 'b', 1, 1, '', 2), regexp_substr('abc', 'b(c)', 1, 1, '', 1), regexp_substr('abc', 'b(x)?', 1, 1, '', 1), regexp_substr('abc', 'x', 1, 1, '', 1);
 SELECT string_to_table('a,b,,c', ','), string_to_table('abc', NULL);
 SELECT string_to_table('a,b,*,c', ',', '*');
 SELECT string_to_array('a,b,*,c', ',', '*'), string_to_array('abc', NULL, 'b'), string_to_array('', ','), string_to_array('xx', '', 'xx');

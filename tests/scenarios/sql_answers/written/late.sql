@@ -1,0 +1,118 @@
+-- What is computed behind ORDER BY, and only for rows that LIMIT lets through.
+CREATE TABLE t (a int PRIMARY KEY, b int, c text);
+INSERT INTO t SELECT g, (g * 7) % 10, 'r' || g FROM generate_series(1, 10) g;
+CREATE TABLE u (a int, d int);
+INSERT INTO u VALUES (1, 10), (2, 20), (2, 21);
+CREATE SEQUENCE s;
+CREATE TABLE o (rank int PRIMARY KEY, b int);
+INSERT INTO o SELECT nextval('s'), b FROM t ORDER BY b;
+SELECT * FROM o ORDER BY rank;
+SELECT setval('s', 1, false);
+SELECT b, nextval('s') FROM t ORDER BY b LIMIT 3;
+SELECT last_value FROM s;
+SELECT b || ':' || n FROM (SELECT b, nextval('s') AS n FROM t ORDER BY b DESC LIMIT 3) x;
+SELECT last_value FROM s;
+SELECT * FROM (SELECT b, nextval('s') AS n FROM t ORDER BY b) x LIMIT 2;
+SELECT last_value FROM s;
+-- Rows that OFFSET passes over are computed.
+SELECT setval('s', 1, false);
+SELECT b, nextval('s') FROM t ORDER BY b LIMIT 2 OFFSET 3;
+SELECT last_value FROM s;
+SELECT b, nextval('s') FROM t ORDER BY b LIMIT 0;
+SELECT last_value FROM s;
+-- What rows are sorted by is computed first.
+SELECT setval('s', 1, false);
+SELECT nextval('s') AS n, b FROM t ORDER BY n DESC LIMIT 2;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+-- differs: PostgreSQL shows what it sorted by for the other call too, which is written alike
+SELECT nextval('s') AS n, nextval('s') AS m FROM t ORDER BY n LIMIT 1;
+SELECT setval('s', 1, false);
+SELECT b, nextval('s') AS n, b + 1, c || nextval('s') FROM t ORDER BY b + 1 DESC, c LIMIT 3;
+SELECT last_value FROM s;
+-- Other columns keep their places.
+SELECT setval('s', 1, false);
+SELECT c, nextval('s') + b AS n, upper(c), a + b AS ab FROM t WHERE a > 3 ORDER BY b DESC LIMIT 4;
+SELECT setval('s', 1, false);
+SELECT t.c, u.d, nextval('s') FROM t JOIN u ON u.a = t.a ORDER BY u.d DESC;
+SELECT setval('s', 1, false);
+SELECT t.*, u.d, nextval('s') AS n, (SELECT max(x.d) + t.a FROM u x WHERE x.a = t.a) AS m FROM t LEFT JOIN u ON u.a = t.a ORDER BY t.b, u.d LIMIT 5;
+SELECT setval('s', 1, false);
+-- Groups, and rows that are told apart.
+SELECT b % 3 AS k, count(*), nextval('s') FROM t GROUP BY 1 ORDER BY k DESC;
+SELECT setval('s', 1, false);
+SELECT b % 3 AS k, count(*) AS n, nextval('s') + count(*) AS m FROM t GROUP BY b % 3 ORDER BY count(*) DESC, k LIMIT 1;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+SELECT DISTINCT ON (b % 3) b % 3 AS k, a, nextval('s') AS n FROM t ORDER BY b % 3, a DESC;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+SELECT DISTINCT ON (b % 3) b % 3 AS k, nextval('s') > 0 FROM t;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+SELECT DISTINCT b % 3 AS k, nextval('s') * 0 AS z FROM t ORDER BY k;
+SELECT last_value FROM s;
+-- An index that gives the order changes nothing, and no row too many is computed.
+SELECT setval('s', 1, false);
+SELECT a, nextval('s') FROM t ORDER BY a DESC LIMIT 2;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+SELECT a FROM t WHERE b > 4 AND nextval('s') > 0 ORDER BY a LIMIT 2;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+SELECT count(*) FROM (SELECT nextval('s') FROM t WHERE b > 4 LIMIT 2) x;
+SELECT last_value FROM s;
+-- Sets come behind ORDER BY unless it is about them.
+SELECT setval('s', 1, false);
+SELECT b, generate_series(1, 2) AS g, nextval('s') > 0 AS n FROM t ORDER BY b LIMIT 5;
+SELECT last_value < 10 AS few FROM s;
+SELECT a, generate_series(a, a + 1) AS g, c || a, nextval('s') > 0 AS n FROM t WHERE a < 4 ORDER BY b;
+SELECT setval('s', 1, false);
+SELECT b, generate_series(1, 2) AS g, nextval('s') FROM t WHERE a < 4 ORDER BY g DESC, b;
+SELECT last_value FROM s;
+SELECT a, generate_series(1, 10 / (a - 7)) AS g FROM t WHERE a > 6 ORDER BY a DESC LIMIT 2;
+SELECT a, generate_series(1, 2) AS g FROM t ORDER BY a LIMIT 3;
+SELECT generate_series(1, a) AS g, a FROM t WHERE a < 3 ORDER BY 1, 2;
+SELECT a + b, generate_series(1, (SELECT count(*) FROM u WHERE u.a = t.a)) AS g FROM t ORDER BY b DESC, a;
+SELECT DISTINCT generate_series(1, 3) AS g, a % 2 AS k FROM t ORDER BY k;
+-- Subqueries wait where LIMIT may spare them.
+SELECT b, (SELECT d FROM u WHERE u.a = t.a) AS d FROM t ORDER BY b LIMIT 2;
+SELECT b, (SELECT d FROM u WHERE u.a = t.a) AS d FROM t ORDER BY b;
+SELECT b, (SELECT d FROM u WHERE u.a = t.a) AS d FROM t ORDER BY d LIMIT 2;
+SELECT b, 1 / (b - 9) AS q FROM t ORDER BY b LIMIT 2;
+SELECT b, 1 / (b - 9) AS q, nextval('s') FROM t ORDER BY b LIMIT 2;
+SELECT b, (SELECT 1 / (t.b - 9)) AS q FROM t ORDER BY b LIMIT 2;
+SELECT b, exists(SELECT 1 / (t.b - 9) FROM u WHERE u.a = t.a) AS e, t.a IN (SELECT u.a FROM u WHERE u.d > t.b) AS i, array(SELECT d FROM u WHERE u.a = t.a ORDER BY d) AS r FROM t ORDER BY b DESC LIMIT 4;
+SELECT b, (SELECT max(d) FROM u WHERE u.a = t.b) AS m, sum(a) FROM t GROUP BY b ORDER BY sum(a) DESC LIMIT 2;
+SELECT x.b, (SELECT min(y.b) FROM t y WHERE y.b > x.b AND y.a <> x.a) AS next FROM t x ORDER BY x.b DESC LIMIT 3;
+SELECT (SELECT c FROM t x WHERE x.a = t.a ORDER BY (SELECT max(d) FROM u WHERE u.a = x.a) LIMIT 1) FROM t ORDER BY b LIMIT 2;
+SELECT b, (SELECT d FROM u WHERE u.a = t.a LIMIT 1) AS d FROM t ORDER BY (SELECT max(d) FROM u WHERE u.a = t.a) NULLS LAST, b LIMIT 3;
+SELECT b, (SELECT 1 / (t.b - 9) FROM u WHERE u.a = 1) AS q FROM t ORDER BY b LIMIT 2;
+-- A subquery is no volatile function, whatever is in it, and one without FROM is cheap.
+SELECT setval('s', 1, false);
+SELECT b, (SELECT nextval('s') + 0 * t.a) AS n FROM t ORDER BY b LIMIT 2;
+SELECT last_value FROM s;
+SELECT setval('s', 1, false);
+SELECT b, (SELECT nextval('s')) AS n FROM t ORDER BY b;
+CREATE VIEW v AS SELECT b, nextval('s') AS n FROM t ORDER BY b LIMIT 4;
+SELECT setval('s', 1, false);
+SELECT * FROM v ORDER BY b DESC;
+SELECT last_value FROM s;
+CREATE TABLE p (id serial PRIMARY KEY, b int, n int);
+SELECT setval('s', 1, false);
+INSERT INTO p (b, n) SELECT b, nextval('s') FROM t ORDER BY b DESC LIMIT 4;
+SELECT * FROM p ORDER BY id;
+INSERT INTO p (b, n) SELECT b, (SELECT count(*) FROM u WHERE u.a = t.a) FROM t ORDER BY b LIMIT 2 RETURNING b, n;
+SELECT setval('s', 1, false);
+BEGIN;
+DECLARE c CURSOR FOR SELECT b, nextval('s') FROM t ORDER BY b;
+FETCH 2 FROM c;
+SELECT last_value FROM s;
+COMMIT;
+SELECT $$x$$ AS lit, b, random() >= 0 AS r FROM t ORDER BY b, lit LIMIT 2;
+SELECT count(*) FROM (SELECT pg_try_advisory_lock(77, a) FROM t ORDER BY b LIMIT 2) x;
+SELECT count(*) FROM (SELECT pg_try_advisory_lock(77, a) AS l FROM t ORDER BY b LIMIT 2) x WHERE l;
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory';
+SELECT a FROM t WHERE pg_try_advisory_lock(78, a) ORDER BY a LIMIT 1;
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 78;
+SELECT pg_advisory_unlock_all();
