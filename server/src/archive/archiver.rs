@@ -185,7 +185,8 @@ impl Archiver {
     }
 
     /// Waits until these files are archived, also those that are not marked yet, and says whether they are.
-    /// On a replaced primary there is nothing to wait for of what it does not archive, nor once the node ends.
+    /// On a replaced primary there is nothing to wait for of what it does not archive, nor once the node
+    /// ends.
     pub(crate) async fn wait_archived(&self, names: impl Iterator<Item = String>) -> bool {
         let (mut archived, mut log) = (self.archived.subscribe(), self.node_log.subscribe());
         let mut are_all = true;

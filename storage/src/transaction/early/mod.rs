@@ -37,8 +37,8 @@
 //! TO aborts them alone. RELEASE merges it into the part of the level outside; in the list all xids of a
 //! transaction are one entry from the start. Where writes would take many xids at once
 //! ([`large::SMALL_PARTS_MAX`]), or the list has no room for them, they stay in the write set up to its
-//! limit, and no batch makes them leave it. Only who writes more than that under more savepoints than the list
-//! has room for is refused.
+//! limit, and no batch makes them leave it. Only who writes more than that under more savepoints than the
+//! list has room for is refused.
 //!
 //! **Row locks.** When writes are in pages, their locks in memory are released: an open stamp is the lock, of
 //! the strongest mode. Who meets one gives up the row's lock in memory, waits for the lock that the stamp's
