@@ -1,7 +1,7 @@
 //! Statements that decide something about all rows of a table look at all of them: also at those that a
 //! REPEATABLE READ transaction does not see, and at those of commits in doubt.
 
-use crate::answers::{ask, in_doubt, quorum_has_all, synchronous, told, waits};
+use crate::answers::{ask, in_doubt, quorum_has_all, synchronous, told};
 use crate::common::{Node, until_it_waits};
 use storage::WaitEvent;
 
@@ -35,7 +35,8 @@ async fn a_row_in_doubt_stands_against_a_new_constraint() {
         let asking = node.client().await;
         let canceller = asking.session.canceller().clone();
         let answering = ask(asking, decision);
-        assert!(waits(&canceller, &answering).await, "{decision}");
+        // Who has written to the table holds it until that is seen.
+        until_it_waits(&canceller, WaitEvent::TableLock).await;
         quorum_has_all(&node);
         assert_eq!(told(answering.await.unwrap().1), *error, "{decision}");
         writing.await.unwrap().1.unwrap();
