@@ -298,9 +298,7 @@ impl SqlSession {
             let catalogue = self.catalogue().await?;
             let Some((relation, index)) = catalogue.index_named(name) else { return Ok(None) };
             let (tree, oid) = (relation.tree, index.oid);
-            let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
-            let locked = self.transaction()?.lock_table(tree, TableLockMode::AccessExclusive, wait).await;
-            locked.map_err(|error| canceller.explain(error))?;
+            self.hold_tree(tree, TableLockMode::AccessExclusive).await?;
             self.begin_statement().await?;
             let catalogue = self.catalogue().await?;
             match catalogue.index(oid) {

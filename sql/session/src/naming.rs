@@ -94,11 +94,10 @@ impl SqlSession {
     /// statement goes on with the catalogue as it is then: some may be gone.
     pub(super) async fn hold_relations(&mut self, oids: &[u32]) -> Result<()> {
         const MODE: TableLockMode = TableLockMode::AccessShare;
-        let (catalogue, wait) = (self.facts.catalogue.clone(), self.lock_wait());
+        let catalogue = self.facts.catalogue.clone();
         for oid in oids {
             if let Some(relation) = catalogue.relations.get(oid) {
-                let locked = self.transaction()?.lock_table(relation.tree, MODE, wait).await;
-                locked.map_err(|error| self.canceller.explain(error))?;
+                self.hold_tree(relation.tree, MODE).await?;
             } else if catalogue.sequences.contains_key(oid) {
                 self.hold_sequence(*oid, MODE).await?;
             } else if catalogue.views.contains_key(oid) {

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use storage::{TableLockMode, TreeId};
 
 /// The columns of a run, where they are others than was known when the statement was prepared.
 fn other_columns(prepared: &Prepared, run: &Run) -> Option<Vec<ResultColumn>> {
@@ -243,22 +244,27 @@ impl SqlSession {
         }
         let canceller = self.canceller.clone();
         let transaction = self.transaction()?;
-        for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
+        for used in plan.tables.iter().filter(|used| used.mode >= TableLockMode::RowExclusive) {
             let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
             held.map_err(|error| canceller.explain(error))?;
         }
         Ok(())
     }
 
-    pub(super) async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
+    /// Locks a tree as a table until the transaction ends, and waits for that as lock_timeout says.
+    pub(super) async fn hold_tree(&mut self, tree: TreeId, mode: TableLockMode) -> Result<()> {
         let wait = self.lock_wait();
+        let locked = self.transaction()?.lock_table(tree, mode, wait).await;
+        locked.map_err(|error| self.canceller.explain(error))
+    }
+
+    pub(super) async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
         // Replay locks each tree that goes, and does not know whose index it is.
         let locks_indexes = self.engine.database().is_in_recovery();
         for used in &plan.tables {
             let indexes = used.relation.indexes.iter().filter(|_| locks_indexes).map(|index| index.tree);
             for tree in iter::once(used.relation.tree).chain(indexes) {
-                let locked = self.transaction()?.lock_table(tree, used.mode, wait).await;
-                locked.map_err(|error| self.canceller.explain(error))?;
+                self.hold_tree(tree, used.mode).await?;
             }
         }
         Ok(())

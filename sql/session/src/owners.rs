@@ -184,9 +184,7 @@ impl SqlSession {
                 return Ok(());
             }
             for tree in &wanted {
-                let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
-                let got = self.transaction()?.lock_table(*tree, TableLockMode::AccessExclusive, wait).await;
-                got.map_err(|error| canceller.explain(error))?;
+                self.hold_tree(*tree, TableLockMode::AccessExclusive).await?;
             }
             locked = wanted;
             self.begin_statement().await?;

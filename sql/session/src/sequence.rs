@@ -193,10 +193,7 @@ impl SqlSession {
 
     pub(super) async fn hold_sequence(&mut self, oid: u32, mode: TableLockMode) -> Result<()> {
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
-        let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, oid);
-        let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
-        let locked = self.transaction()?.lock_table(tree, mode, wait).await;
-        locked.map_err(|error| canceller.explain(error))
+        self.hold_tree(TreeId::new(sql_catalogue::POSTGRES_DATABASE, oid), mode).await
     }
 
     /// The same for one that goes with its table, as it is under the lock.

@@ -120,16 +120,11 @@ impl SqlSession {
     /// The columns and OIDs, with all that the query reads kept from being dropped until the transaction
     /// ends.
     async fn held_view_query(&mut self, query: &Parsed) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
-        let (_, mut uses) = self.view_query(query, None)?;
-        loop {
-            self.hold_relations(&uses).await?;
-            // What was waited for may have dropped it: the query then has to do without.
-            let again = self.view_query(query, None)?;
-            if again.1 == uses {
-                return Ok(again);
-            }
-            uses = again.1;
-        }
+        let look = |session: &Self| {
+            let (columns, uses) = session.view_query(query, None)?;
+            Ok(Defined { names: uses.clone(), kept: (columns, uses) })
+        };
+        self.holding(look).await
     }
 
     /// ALTER VIEW ... SET and RESET of options.

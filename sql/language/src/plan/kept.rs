@@ -94,10 +94,7 @@ impl Readings {
     fn relations(&self) -> Vec<u32> {
         let read = self.literals.iter().filter_map(|literal| literal.read.as_ref());
         let named = read.filter(|(ty, _)| *ty == TypeId::Regclass);
-        let mut oids: Vec<u32> = named.filter_map(|(_, value)| value.parse().ok()).collect();
-        oids.sort_unstable();
-        oids.dedup();
-        oids
+        in_order(named.filter_map(|(_, value)| value.parse().ok()).collect())
     }
 
     /// The values of the literals, in the order in which they stand.
@@ -111,6 +108,13 @@ impl Readings {
         read.dedup();
         read.into_iter().map(|(_, ty, value)| (*ty, value.as_str())).collect()
     }
+}
+
+/// Each OID once.
+fn in_order(mut oids: Vec<u32>) -> Vec<u32> {
+    oids.sort_unstable();
+    oids.dedup();
+    oids
 }
 
 /// What a statement has written for the catalogue.
@@ -274,9 +278,7 @@ impl Analyzer<'_> {
             checks.push(Check { expression, ..check.clone() });
             names.append(&mut readings.relations());
         }
-        names.sort_unstable();
-        names.dedup();
-        Ok(Defined { kept: checks, names })
+        Ok(Defined { kept: checks, names: in_order(names) })
     }
 
     /// The query of a view that the statement makes, as it is kept.
