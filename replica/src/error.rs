@@ -28,6 +28,9 @@ pub enum ReplicaError {
     /// max_replication_slots are there.
     #[error("all replication slots are in use")]
     SlotsFull,
+    /// More were kept than max_replication_slots.
+    #[error("too many replication slots active before shutdown")]
+    SlotsSurplus,
     /// max_replication_slots is 0.
     #[error("replication slots can only be used if max_replication_slots > 0")]
     SlotsOff,
@@ -262,7 +265,7 @@ impl ReplicaError {
             Self::SlotExists(_) => SqlState::DUPLICATE_OBJECT,
             Self::NoSlot(_) => SqlState::UNDEFINED_OBJECT,
             Self::SlotActive { .. } => SqlState::OBJECT_IN_USE,
-            Self::SlotsFull => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            Self::SlotsFull | Self::SlotsSurplus => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::SlotsOff
             | Self::SlotCopied(_)
             | Self::SlotNotCopied
@@ -332,6 +335,7 @@ impl ReplicaError {
         let words = match self {
             Self::Format(error) => return Some(error.hint().into()),
             Self::SlotsFull => Some("Free one or increase max_replication_slots."),
+            Self::SlotsSurplus => Some("Increase max_replication_slots and try again."),
             Self::SlotNameCharacter(_) => Some(
                 "Replication slot names may only contain lower case letters, numbers, and the underscore character.",
             ),

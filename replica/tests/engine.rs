@@ -83,7 +83,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         observer: Arc::new(Said::default()),
         needed: Lsn::INVALID,
         wants_confirmed: tokio::sync::watch::channel(false).1,
-        asked_last: Arc::default(),
+        search: Arc::default(),
     };
     let options = ReceiverOptions {
         system: db.system_id(),

@@ -57,6 +57,7 @@ pub use commit::early_list::EarlyXids;
 pub use commit::gate::CommitGate;
 pub use commit::primary_record::PrimaryRecord;
 pub use commit::remote::{RemoteProgress, RemoteStages};
+pub use commit::sight::Sight;
 pub use commit::suspension::{Resumed, Stall};
 pub use commit::sync_record::{Fallback, SyncRecord};
 pub use database::{Database, Opened, RecoveryStatistics};

@@ -2,7 +2,7 @@
 //! which of several servers are asked, by a standby, also where none of them has a primary, and by a primary
 //! that may have been replaced.
 
-use scenarios::{Node, plimsoll, run, run_ok, wait_until};
+use scenarios::{Node, plimsoll, promote, run, run_ok, wait_until};
 use std::fs;
 use std::time::Duration;
 
@@ -193,11 +193,11 @@ fn one_of_two_standbys_that_follows_the_other_is_no_doubt_about_what_a_promotion
         if found.contains(&"1".to_owned()) { Ok(()) } else { Err(format!("{found:?}")) }
     });
     wait_until("nothing would be lost", LIMIT, || {
-        let explained = run(plimsoll().args(["promote", "--explain", "-D"]).arg(two.data()));
+        let explained = run(&mut promote(&["--explain"], &two));
         let told = explained.stdout + &explained.stderr;
         if told.contains("promotion of \"two\": no loss") { Ok(()) } else { Err(told) }
     });
-    run_ok(plimsoll().args(["promote", "--require-no-loss", "-D"]).arg(two.data()));
+    run_ok(&mut promote(&["--require-no-loss"], &two));
     three.wait_for("SELECT received_tli FROM pg_stat_wal_receiver", "2");
 }
 

@@ -2,10 +2,9 @@
 //! promotions that rest on it.
 
 use scenarios::network::{Host, namespaces_refused};
-use scenarios::{Node, Outcome, plimsoll, run, run_ok, wait_until};
+use scenarios::{Node, Outcome, plimsoll, promote, run, run_ok, wait_until};
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -55,12 +54,6 @@ fn lose(primary: &Node, standbys: &[&Node]) {
     for standby in standbys {
         receives_nothing(standby);
     }
-}
-
-fn promote(options: &[&str], node: &Node) -> Command {
-    let mut command = plimsoll();
-    command.env("PGUSER", "postgres").arg("promote").args(options).arg("-D").arg(node.data());
-    command
 }
 
 fn assert_refused(outcome: &Outcome, says: &str, node: &Node) {

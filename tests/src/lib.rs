@@ -25,7 +25,7 @@ pub use equality::{assert_all_equal_after_stop, assert_equal_after_stop, assert_
 pub use load::change_keys;
 pub use log_cut::LogCut;
 pub use logs::{Branch, assert_logs_equal};
-pub use node::{Node, NodeBuilder, free_port, scratch_dir};
+pub use node::{Node, NodeBuilder, free_port, promote, scratch_dir};
 pub use postgresql::{PostgreSql, unprivileged};
 pub use psql_script::{Message, messages};
 pub use quorum::Quorum;

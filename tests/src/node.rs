@@ -39,6 +39,13 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
+/// `plimsoll promote` of a standby, by its directory. It asks the standby as the user postgres.
+pub fn promote(options: &[&str], node: &Node) -> Command {
+    let mut command = plimsoll();
+    command.env("PGUSER", "postgres").arg("promote").args(options).arg("-D").arg(node.data());
+    command
+}
+
 /// A temporary folder with a short path (Unix socket paths are limited to 107 bytes), removed on drop.
 pub fn scratch_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("plim").tempdir_in("/tmp").expect("a temporary folder")

@@ -39,6 +39,16 @@ impl Receiver {
         (self.upstream.server, self.upstream.has_others) = (server, has_others);
     }
 
+    /// How often a server was left because no primary was heard of over it, since one was.
+    pub fn servers_left(&self) -> u32 {
+        self.upstream.left
+    }
+
+    /// As often as a receiver before this one has told.
+    pub fn set_servers_left(&mut self, left: u32) {
+        self.upstream.left = left;
+    }
+
     /// A stream begins, of which nothing is known yet.
     pub(super) fn forget_route(&mut self) {
         self.upstream.without_primary = None;

@@ -24,6 +24,17 @@ pub struct UpstreamSlot {
     pub lost_at: Lsn,
 }
 
+/// What a node that copies slots knows of its upstream's.
+#[derive(Debug, Default)]
+pub(super) struct OfUpstream {
+    /// They are copied, and this stream has not told of them yet.
+    awaited: bool,
+    /// Those of which there is no right copy here, and why, as far as that was told.
+    refused: BTreeMap<String, (UpstreamSlot, Refusal)>,
+    /// The one that this node itself uses there, and needs wherever it goes; it keeps none for itself here.
+    used: Option<UpstreamSlot>,
+}
+
 /// What became of copies, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyNews {
@@ -93,50 +104,69 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Result<Vec<UpstreamSlot>, ReplicaError
 }
 
 impl Slots {
-    /// What a standby is told that copies slots: the permanent ones but for its own.
-    pub(crate) fn to_copy(&self, own: Option<&str>) -> Vec<UpstreamSlot> {
+    /// A stream begins which tells of the upstream's slots, if they are copied.
+    pub fn await_upstream(&self, copies: bool) {
+        let mut known = self.0.upstream.lock();
+        match copies {
+            true => known.awaited = true,
+            false => *known = OfUpstream::default(),
+        }
+    }
+
+    /// What a standby is told that copies slots: the permanent ones, and the upstream's of which there is no
+    /// right copy here. None while this node itself is to be told.
+    pub(crate) fn to_copy(&self) -> Option<Vec<UpstreamSlot>> {
+        let upstream = self.0.upstream.lock();
+        if upstream.awaited {
+            return None;
+        }
         let table = self.0.table.lock();
-        let told = table
-            .iter()
-            .filter(|(name, slot)| slot.lifetime == Lifetime::Permanent && Some(name.as_str()) != own);
-        told.map(|(name, slot)| UpstreamSlot {
+        let permanent = table.iter().filter(|(_, slot)| slot.lifetime == Lifetime::Permanent);
+        let here = permanent.map(|(name, slot)| UpstreamSlot {
             name: name.clone(),
             restart: slot.restart,
             lost_at: slot.invalidated_at,
-        })
-        .collect()
+        });
+        let refused = upstream.refused.values().filter(|(_, why)| *why != Refusal::NameTaken);
+        let upstreams = refused.map(|(slot, _)| slot).chain(&upstream.used).cloned();
+        let told = here.chain(upstreams).map(|slot| (slot.name.clone(), slot));
+        // Of two with one name the upstream's, which is the last.
+        Some(told.collect::<BTreeMap<_, _>>().into_values().collect())
     }
 
-    /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here in this
-    /// generation, and `is_there` says whether the log from a position before it on is here. What is new is
-    /// durable when it returns, unless that failed; positions that move on are saved with the next
-    /// checkpoint, as those of other slots are.
+    /// Makes the copies what the upstream's slots are, but for that which this node `uses` there. `end` is
+    /// the end of the durable log here in this generation, and `is_there` says whether the log from a
+    /// position before it on is here. What is new is durable when it returns, unless that failed; positions
+    /// that move on are saved with the next checkpoint, as those of other slots are.
     pub fn follow(
         &self,
         upstream: &[UpstreamSlot],
+        uses: Option<&str>,
         end: (Lsn, u64),
         is_there: &dyn Fn(Lsn) -> bool,
     ) -> Copied {
+        let (used, upstream): (Vec<_>, Vec<_>) =
+            upstream.iter().partition(|slot| Some(slot.name.as_str()) == uses);
         let mut copied = self.drop_copies(|name| !upstream.iter().any(|slot| slot.name == name));
         copied.is_behind = upstream.iter().any(|slot| slot.restart > end.0);
         let mut refused = BTreeMap::new();
         for slot in upstream {
             match self.copy_one(slot, end, is_there, &mut copied.news) {
                 Ok(Some(why)) => {
-                    refused.insert(slot.name.clone(), why);
+                    refused.insert(slot.name.clone(), (slot.clone(), why));
                 }
                 Ok(None) => {}
                 Err(error) => copied.failed.push(error),
             }
         }
-        let mut told = self.0.refused.lock();
+        let mut known = self.0.upstream.lock();
         let kind = std::mem::discriminant::<Refusal>;
-        for (name, why) in &refused {
-            if told.get(name).is_none_or(|before| kind(before) != kind(why)) {
+        for (name, (_, why)) in &refused {
+            if known.refused.get(name).is_none_or(|(_, before)| kind(before) != kind(why)) {
                 copied.news.push(CopyNews::Refused(name.clone(), *why));
             }
         }
-        *told = refused;
+        *known = OfUpstream { awaited: false, refused, used: used.first().copied().cloned() };
         copied
     }
 
@@ -231,6 +261,7 @@ impl Slots {
     ///
     /// Fails if a slot's file cannot be written.
     pub fn keep_copies(&self) -> Result<(), ReplicaError> {
+        *self.0.upstream.lock() = OfUpstream::default();
         let mut table = self.0.table.lock();
         let idle_since = Some(self.0.host.clock.monotonic());
         for slot in table.values_mut().filter(|slot| slot.copied) {
@@ -270,7 +301,7 @@ mod tests {
         end: Lsn,
         is_there: &dyn Fn(Lsn) -> bool,
     ) -> Vec<CopyNews> {
-        let Copied { news, failed, is_behind } = slots.follow(upstream, (end, 0), is_there);
+        let Copied { news, failed, is_behind } = slots.follow(upstream, Some("used"), (end, 0), is_there);
         assert!(failed.is_empty(), "{failed:?}");
         assert_eq!(is_behind, upstream.iter().any(|slot| slot.restart > end));
         news
@@ -304,6 +335,32 @@ mod tests {
         assert_eq!(shown(&again), [("s".to_owned(), 200, true)]);
         assert_eq!(followed(&again, &[], at(300), ALL), [CopyNews::Dropped("s".to_owned())]);
         assert_eq!(shown(&open(dir.path())), []);
+    }
+
+    #[test]
+    fn the_slot_that_a_node_uses_is_no_copy_there_and_is_told_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let slots = open(dir.path());
+        let upstream = [told("s", 90), told("used", 80)];
+        assert_eq!(followed(&slots, &upstream, at(100), ALL), [CopyNews::Made(told("s", 90))]);
+        assert_eq!(shown(&slots), [("s".to_owned(), 90, true)]);
+        assert_eq!(slots.to_copy().unwrap(), upstream);
+        slots.keep_copies().unwrap();
+        assert_eq!(slots.to_copy().unwrap(), [told("s", 90)]);
+    }
+
+    #[test]
+    fn more_copies_than_there_may_be_slots_keep_no_server_from_starting_and_more_slots_do() {
+        let dir = tempfile::tempdir().unwrap();
+        followed(&open(dir.path()), &[told("a", 1), told("b", 1)], at(9), ALL);
+        let narrow = || Slots::open(&Host::real(), dir.path(), 1);
+        let slots = narrow().unwrap();
+        assert_eq!(followed(&slots, &[told("a", 1), told("c", 1)], at(9), ALL).len(), 2, "full");
+        assert_eq!(shown(&slots), [("a".to_owned(), 1, true)]);
+        followed(&open(dir.path()), &[told("a", 1), told("b", 1)], at(9), ALL);
+        open(dir.path()).keep_copies().unwrap();
+        let refused = narrow().unwrap_err();
+        assert_eq!(refused.hint().as_deref(), Some("Increase max_replication_slots and try again."));
     }
 
     #[test]
@@ -371,6 +428,12 @@ mod tests {
         let news = followed(&slots, &reached, at(100), from_40);
         assert_eq!(news, [CopyNews::Made(told("far_back", 45)), refused("s", Refusal::WalMissing(at(30)))]);
         assert_eq!(slots.find("s").unwrap().restart, at(60), "it does not move back to where nothing is");
+        // Who copies from here may have the WAL.
+        assert_eq!(slots.to_copy().unwrap(), [told("far_back", 45), told("s", 30)]);
+        slots.await_upstream(true);
+        assert_eq!(slots.to_copy(), None, "this node itself is to be told");
+        slots.keep_copies().unwrap();
+        assert_eq!(slots.to_copy().unwrap(), [told("far_back", 45), told("s", 60)]);
     }
 
     #[test]
@@ -407,7 +470,7 @@ mod tests {
         files.set_capacity(0);
         let upstream = [lost("a", 60), lost("b", 60), told("new", 70), told("still", 50)];
         let all_lost = [CopyNews::Lost(lost("a", 60)), CopyNews::Lost(lost("b", 60))];
-        let Copied { news: first, failed, .. } = slots.follow(&upstream, (at(100), 0), ALL);
+        let Copied { news: first, failed, .. } = slots.follow(&upstream, None, (at(100), 0), ALL);
         assert_eq!(first, [&[CopyNews::Dropped("goes".to_owned())], &all_lost[..]].concat());
         assert_eq!(failed.len(), 4, "{failed:?}");
         let state = |name: &str| slots.find(name).map(|slot| (slot.restart, slot.invalidated_at));
@@ -415,7 +478,7 @@ mod tests {
         assert_eq!(state("still").unwrap(), (at(60), Lsn::INVALID), "what is kept is not promised yet");
         assert!(state("new").is_err());
         // Nothing is told twice.
-        let again = slots.follow(&upstream, (at(100), 0), ALL);
+        let again = slots.follow(&upstream, None, (at(100), 0), ALL);
         assert_eq!((again.news, again.failed.len()), (Vec::new(), 4));
         files.set_capacity(u64::MAX);
         assert_eq!(followed(&slots, &upstream, at(100), ALL), [CopyNews::Made(told("new", 70))]);
@@ -446,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn own_and_temporary_slots_are_not_told() {
+    fn temporary_slots_are_not_told() {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::open(&Host::real(), dir.path(), 3).unwrap();
         for (name, lifetime) in
@@ -454,6 +517,6 @@ mod tests {
         {
             slots.create(name, lifetime, Some(&|| at(5)), 1).unwrap();
         }
-        assert_eq!(slots.to_copy(Some("b")), [told("a", 5)]);
+        assert_eq!(slots.to_copy().unwrap(), [told("a", 5), told("b", 5)]);
     }
 }

@@ -148,8 +148,8 @@ struct Shared {
     /// Those of the log. Read and moved while the table is locked: who was told of a position of a log that
     /// is left meanwhile moves no slot there.
     generations: Mutex<Generations>,
-    /// Why slots of the upstream are not copied, as far as that was told.
-    refused: Mutex<BTreeMap<String, Refusal>>,
+    /// What is known of the upstream's slots.
+    upstream: Mutex<copied::OfUpstream>,
     /// Told whenever a slot becomes inactive, for DROP ... WAIT.
     released: Notify,
 }
@@ -214,7 +214,7 @@ impl Slots {
             table: Mutex::default(),
             gone_before: AtomicU64::default(),
             generations: Mutex::default(),
-            refused: Mutex::default(),
+            upstream: Mutex::default(),
             released: Notify::new(),
         };
         let slots = Self(Arc::new(shared));
@@ -253,10 +253,9 @@ impl Slots {
             };
             table.insert(entry.name, slot);
         }
-        if table.len() > self.0.max {
-            return Err(ReplicaError::SlotsFull);
-        }
-        Ok(())
+        // Copies go, or become what the upstream says, once this node is up.
+        let own = table.values().filter(|slot| !slot.copied).count();
+        if own > self.0.max { Err(ReplicaError::SlotsSurplus) } else { Ok(()) }
     }
 
     /// Creates a slot that the session `pid` then uses if it is temporary. With `reserve`, WAL is kept from

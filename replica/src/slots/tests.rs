@@ -132,7 +132,7 @@ fn what_was_told_of_a_log_that_is_left_meanwhile_moves_no_slot_past_where_it_was
     create(&slots, "s", 20);
     let active = slots.acquire("s", 9).unwrap();
     let told = |restart| UpstreamSlot { name: "copy".into(), restart: at(restart), lost_at: Lsn::INVALID };
-    let copy = |end, generation| slots.follow(&[told(end)], (at(end), generation), &|_| true);
+    let copy = |end, generation| slots.follow(&[told(end)], None, (at(end), generation), &|_| true);
     assert!(copy(20, 0).failed.is_empty());
     let restarts = || ["copy", "s"].map(|name| slots.find(name).unwrap().restart);
     log.branch(history, at(40)).unwrap();

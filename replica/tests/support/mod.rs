@@ -477,7 +477,7 @@ impl Standby {
             observer: said.clone(),
             needed: Lsn::INVALID,
             wants_confirmed: watch::channel(false).1,
-            asked_last: Arc::default(),
+            search: Arc::default(),
         };
         let options = ReceiverOptions {
             system,

@@ -141,7 +141,9 @@ fn try_copy(
     let is_there = |at: Lsn| replication.place.has(&log, at);
     let generation = log.generation();
     let end = (log.flushed(), generation);
-    let Copied { news, failed, is_behind } = replication.slots.follow(&upstream, end, &is_there);
+    let config = replication.ground.config();
+    let uses = Some(&*config.primary_slot_name).filter(|name| !name.is_empty());
+    let Copied { news, failed, is_behind } = replication.slots.follow(&upstream, uses, end, &is_there);
     news.iter().for_each(|news| tell_copied(replication, news));
     for error in failed.iter().filter(|_| !was_told) {
         let what = "could not copy the upstream's replication slots, which is tried again";

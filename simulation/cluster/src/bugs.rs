@@ -53,6 +53,7 @@ pub const ALL: &[Bug] = &[
     bug("a slot is cut in memory alone", Bounded),
     bug("a dropped table is swept until its file goes", ByteForByte),
     bug("locks pass on before what was done under them is seen", Visible),
+    bug("a lock that was given back tells of nothing", Visible),
     bug("a part of a record goes for an archive's history in silence", NothingSilent),
     bug("an archive's history counts though more was received", Acknowledged),
     bug("a standby rewinds itself to any upstream", OneWriter),

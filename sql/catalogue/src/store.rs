@@ -188,8 +188,8 @@ pub(crate) async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec
 ///
 /// What storage fails with, and XX001 for an entry that is not one.
 pub async fn bump_version(transaction: &mut Transaction) -> Result<()> {
-    let locked =
-        transaction.lock(CATALOGUE_TREE, &VERSION_KEY, LockMode::Exclusive, LockWait::Forever).await?;
+    let wait = transaction.lock_wait();
+    let locked = transaction.lock_counter(CATALOGUE_TREE, &VERSION_KEY, wait).await?;
     let next = codec::read_version(locked.newest.as_deref())?.wrapping_add(1);
     Ok(transaction.put(CATALOGUE_TREE, VERSION_KEY.to_vec(), next.to_le_bytes().to_vec())?)
 }

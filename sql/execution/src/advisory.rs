@@ -7,6 +7,10 @@
 //! for each other, also for locks of rows and tables, again and again: a circle may be closed later, by one
 //! who waits in storage and does not see advisory locks.
 //!
+//! Who gets a lock sees what was done under it: one that is given back while the last commit of its session
+//! is not visible yet (its wait was cancelled, or it is behind others in doubt) tells of that commit until it
+//! is, and the statements of whoever takes it rest on it.
+//!
 //! Order of locks: an owner's, then the table's. Nothing is awaited under either.
 
 use host::sync::Mutex;
@@ -14,10 +18,11 @@ use sql_interface::{AdvisoryKey, AdvisoryRequest, Canceller, Result, SqlError};
 use sqlstate::SqlState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use storage::{Database, LockWait, WaitEvent};
+use storage::{Database, LockWait, Sight, WaitEvent};
 use tokio::sync::Notify;
+use wal::Lsn;
 
 /// What a session holds of a lock.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +47,37 @@ struct Waiter {
 struct Lock {
     holders: Vec<Holder>,
     queue: VecDeque<Waiter>,
+    /// The end of the newest commit that is not visible of a session that has given it back, shared and not.
+    told: [Lsn; 2],
 }
 
 impl Lock {
+    fn is_unused(&self) -> bool {
+        self.holders.is_empty() && self.queue.is_empty() && self.told == [Lsn::INVALID; 2]
+    }
+
+    /// The commit that who takes it rests on.
+    fn rests_on(&self, shared: bool) -> Lsn {
+        let [of_shared, of_exclusive] = self.told;
+        if host::planted!("a lock that was given back tells of nothing") {
+            return Lsn::INVALID;
+        }
+        if shared { of_exclusive } else { of_exclusive.max(of_shared) }
+    }
+
+    fn tell(&mut self, shared: bool, commit: Lsn) {
+        let [of_shared, of_exclusive] = &mut self.told;
+        let told = if shared { of_shared } else { of_exclusive };
+        *told = commit.max(*told);
+    }
+
+    /// Commits up to there are visible.
+    fn clear_told(&mut self, seen: Lsn) {
+        for told in self.told.iter_mut().filter(|told| **told <= seen) {
+            *told = Lsn::INVALID;
+        }
+    }
+
     fn is_free_for(&self, session: i32, shared: bool) -> bool {
         self.holders.iter().all(|holder| holder.session == session || (holder.shared && shared))
     }
@@ -71,6 +104,10 @@ struct Table {
     waits: HashMap<i32, (AdvisoryKey, bool)>,
     /// Holders of all locks.
     held: usize,
+    /// Where the last commits of sessions end that were not visible at once.
+    commits: HashMap<i32, Lsn>,
+    /// The end of the newest commit that a lock tells of; INVALID if none does.
+    newest_told: Lsn,
 }
 
 impl Table {
@@ -97,6 +134,29 @@ impl Table {
         self.grant_waiting(key);
     }
 
+    /// Where a session's last commit ends if it is not visible.
+    fn unseen_commit(&mut self, session: i32, sight: &Sight) -> Option<Lsn> {
+        let lsn = *self.commits.get(&session)?;
+        if sight.sees(lsn) {
+            self.commits.remove(&session);
+            return None;
+        }
+        Some(lsn)
+    }
+
+    /// Commits up to there are visible. False if a lock tells of a newer one.
+    fn clear_told(&mut self, seen: Lsn) -> bool {
+        self.locks.retain(|_, lock| {
+            lock.clear_told(seen);
+            !lock.is_unused()
+        });
+        let last = self.newest_told <= seen;
+        if last {
+            self.newest_told = Lsn::INVALID;
+        }
+        last
+    }
+
     /// Gives a lock to those at the head of its queue for whom it is free.
     fn grant_waiting(&mut self, key: AdvisoryKey) {
         while let Some(lock) = self.locks.get_mut(&key) {
@@ -111,7 +171,7 @@ impl Table {
             self.waits.remove(&session);
             self.hold(key, session, shared);
         }
-        if self.locks.get(&key).is_some_and(|lock| lock.holders.is_empty() && lock.queue.is_empty()) {
+        if self.locks.get(&key).is_some_and(Lock::is_unused) {
             self.locks.remove(&key);
         }
     }
@@ -151,13 +211,20 @@ pub struct AdvisoryLock {
 }
 
 /// The advisory locks of a server.
-#[derive(Default)]
-pub struct AdvisoryLocks(Mutex<Table>);
+pub struct AdvisoryLocks {
+    table: Mutex<Table>,
+    sight: Sight,
+}
 
 impl AdvisoryLocks {
+    /// None is held.
+    pub fn new(sight: Sight) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), sight })
+    }
+
     /// All that are held or waited for.
     pub fn list(&self) -> Vec<AdvisoryLock> {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let mut all = Vec::new();
         for (key, lock) in &table.locks {
             let held = lock.holders.iter().map(|holder| (holder.session, holder.shared, true));
@@ -170,33 +237,68 @@ impl AdvisoryLocks {
 
     /// Who keeps a session from the lock that it waits for.
     pub fn blocking(&self, session: i32) -> Vec<i32> {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let Some((key, shared)) = table.waits.get(&session) else { return Vec::new() };
         table.locks.get(key).map(|lock| lock.blockers(session, *shared)).unwrap_or_default()
     }
 
     /// Gives back a lock that a session has taken for itself; false if it has not.
-    pub fn unlock(&self, session: i32, key: AdvisoryKey, shared: bool) -> bool {
-        let mut table = self.0.lock();
+    pub fn unlock(self: &Arc<Self>, session: i32, key: AdvisoryKey, shared: bool) -> bool {
+        let mut table = self.table.lock();
         let holder = table.locks.get_mut(&key).and_then(|lock| lock.holder(session, shared));
         if holder.is_none_or(|holder| holder.count == 0) {
             return false;
         }
-        table.change(key, session, shared, |holder| holder.count -= 1);
+        drop(table);
+        self.give_back(session, vec![(key, shared)], |holder| holder.count -= 1);
         true
     }
 
     /// Gives back all that a session has taken for itself.
-    pub fn unlock_all(&self, session: i32) {
-        let mut table = self.0.lock();
-        let of_session = |lock: &Lock| lock.holders.iter().any(|holder| holder.session == session);
-        let keys: Vec<AdvisoryKey> =
-            table.locks.iter().filter(|(_, lock)| of_session(lock)).map(|(key, _)| *key).collect();
-        for key in keys {
-            for shared in [false, true] {
-                table.change(key, session, shared, |holder| holder.count = 0);
+    pub fn unlock_all(self: &Arc<Self>, session: i32) {
+        let table = self.table.lock();
+        let held = table.locks.iter().flat_map(|(key, lock)| lock.holders.iter().map(move |one| (key, one)));
+        let of_session = held.filter(|(_, holder)| holder.session == session && holder.count > 0);
+        let taken = of_session.map(|(key, holder)| (*key, holder.shared)).collect();
+        drop(table);
+        self.give_back(session, taken, |holder| holder.count = 0);
+    }
+
+    /// Changes what a session holds, which may then be free for others.
+    fn give_back(
+        self: &Arc<Self>,
+        session: i32,
+        taken: Vec<(AdvisoryKey, bool)>,
+        change: impl Fn(&mut Holder),
+    ) {
+        let mut table = self.table.lock();
+        let unseen = table.unseen_commit(session, &self.sight);
+        for (key, shared) in taken {
+            if let (Some(commit), Some(lock)) = (unseen, table.locks.get_mut(&key)) {
+                lock.tell(shared, commit);
             }
+            table.change(key, session, shared, &change);
         }
+        let Some(commit) = unseen else { return };
+        let newest = commit.max(table.newest_told);
+        let before = std::mem::replace(&mut table.newest_told, newest);
+        drop(table);
+        if before == Lsn::INVALID {
+            self.clear_when_seen(commit);
+        }
+    }
+
+    /// One task does this for all, for as long as any lock tells of anything.
+    fn clear_when_seen(self: &Arc<Self>, newest: Lsn) {
+        let locks = Arc::clone(self);
+        self.sight.when_seen(newest, move || {
+            let mut table = locks.table.lock();
+            if !table.clear_told(newest) {
+                let newest = table.newest_told;
+                drop(table);
+                locks.clear_when_seen(newest);
+            }
+        });
     }
 }
 
@@ -215,7 +317,7 @@ impl Drop for Place<'_> {
         if self.taken {
             return;
         }
-        let mut table = self.locks.0.lock();
+        let mut table = self.locks.table.lock();
         table.waits.remove(&self.session);
         if let Some(lock) = table.locks.get_mut(&self.key) {
             lock.queue.retain(|waiter| !Arc::ptr_eq(&waiter.granted, &self.granted));
@@ -244,6 +346,7 @@ pub struct AdvisoryOwner {
     session: i32,
     /// It has taken one, ever: else nothing has to be looked at.
     used: AtomicBool,
+    rests_on: AtomicU64,
     /// What its transaction has taken, each with how deep the transaction was nested then: 1 without
     /// savepoints.
     taken: Mutex<Vec<(AdvisoryKey, bool, u32)>>,
@@ -252,7 +355,21 @@ pub struct AdvisoryOwner {
 impl AdvisoryOwner {
     /// A session by its number, which holds none.
     pub fn new(locks: Arc<AdvisoryLocks>, session: i32) -> Self {
-        Self { locks, session, used: AtomicBool::new(false), taken: Mutex::default() }
+        let (used, rests_on) = (AtomicBool::new(false), AtomicU64::new(Lsn::INVALID.get()));
+        Self { locks, session, used, rests_on, taken: Mutex::default() }
+    }
+
+    /// The end of the newest commit that was done under a lock before this session took it.
+    pub fn rests_on(&self) -> Lsn {
+        Lsn::new(self.rests_on.load(Ordering::Relaxed))
+    }
+
+    /// The session has committed up to `lsn`, which what it gives back from now on tells of.
+    #[inline]
+    pub fn note_commit(&self, lsn: Lsn) {
+        if self.is_used() && !self.locks.sight.sees(lsn) {
+            self.locks.table.lock().commits.insert(self.session, lsn);
+        }
     }
 
     #[inline]
@@ -275,7 +392,7 @@ impl AdvisoryOwner {
     ) -> Result<bool> {
         let AdvisoryRequest { key, shared, waits: may_wait, transaction } = request;
         let place = {
-            let mut table = self.locks.0.lock();
+            let mut table = self.locks.table.lock();
             if table.held >= waits.held_max {
                 return Err(SqlError::new(SqlState::OUT_OF_MEMORY, "out of shared memory")
                     .with_hint("You might need to increase max_locks_per_transaction."));
@@ -333,7 +450,7 @@ impl AdvisoryOwner {
                     return Err(SqlError::new(SqlState::LOCK_NOT_AVAILABLE, what));
                 }
                 () = tokio::time::sleep(waits.deadlock_timeout) => {
-                    if self.locks.0.lock().is_in_circle(self.session, database) {
+                    if self.locks.table.lock().is_in_circle(self.session, database) {
                         let what = "Sessions wait for each other's advisory locks.";
                         return Err(SqlError::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
                             .with_detail(what));
@@ -349,7 +466,10 @@ impl AdvisoryOwner {
     fn note(&self, key: AdvisoryKey, shared: bool, transaction: bool, depth: u32) {
         self.used.store(true, Ordering::Relaxed);
         let mut taken = self.taken.lock();
-        self.locks.0.lock().change(key, self.session, shared, |holder| {
+        let mut table = self.locks.table.lock();
+        let rests_on = table.locks.get(&key).map_or(Lsn::INVALID, |lock| lock.rests_on(shared));
+        self.rests_on.fetch_max(rests_on.get(), Ordering::Relaxed);
+        table.change(key, self.session, shared, |holder| {
             holder.fresh = false;
             if !transaction {
                 holder.count = holder.count.saturating_add(1);
@@ -371,18 +491,15 @@ impl AdvisoryOwner {
     #[cold]
     fn give_back(&self, level: u32, keep: bool) {
         let mut taken = self.taken.lock();
-        let mut table = self.locks.0.lock();
-        taken.retain_mut(|(key, shared, depth)| {
-            if *depth < level {
-                return true;
-            }
-            if keep && level > 1 {
+        if keep && level > 1 {
+            for (.., depth) in taken.iter_mut().filter(|(.., depth)| *depth >= level) {
                 *depth = level - 1;
-                return true;
             }
-            table.change(*key, self.session, *shared, |holder| holder.transaction = false);
-            false
-        });
+            return;
+        }
+        let given = taken.extract_if(.., |(.., depth)| *depth >= level);
+        let given = given.map(|(key, shared, _)| (key, shared)).collect();
+        self.locks.give_back(self.session, given, |holder| holder.transaction = false);
     }
 }
 
@@ -391,6 +508,7 @@ impl Drop for AdvisoryOwner {
         if self.is_used() {
             self.give_back(1, false);
             self.locks.unlock_all(self.session);
+            self.locks.table.lock().commits.remove(&self.session);
         }
     }
 }

@@ -181,7 +181,8 @@ impl SqlSession {
             self.reach(token).await?;
         }
         let confirmed = self.quick.reads_confirmed;
-        let floor = self.quick.read_after.map_or(self.waited_for, |token| token.lsn.max(self.waited_for));
+        let floor = self.waited_for.max(self.advisory.rests_on());
+        let floor = self.quick.read_after.map_or(floor, |token| token.lsn.max(floor));
         let transaction = self.transaction()?;
         transaction.read_confirmed(confirmed, floor);
         let begun = transaction.begin_statement().await;
@@ -501,6 +502,7 @@ impl SqlSession {
         };
         let committed = committed.map_err(|error| self.canceller.explain(error))?;
         self.last_commit = Some((committed.timeline, committed.lsn));
+        self.advisory.note_commit(committed.lsn);
         if committed.confirmed || host::planted!("a cancelled wait answers as if the level were reached") {
             self.confirmed_commit = committed.lsn;
         } else {

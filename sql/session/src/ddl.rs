@@ -12,7 +12,9 @@ use super::portal::Given;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::{Object, ObjectKind, Privileges};
-use sql_catalogue::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use sql_catalogue::{
+    Catalogue, Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store,
+};
 use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::parse::fold;
 use sql_language::parse::{DropKind, DropTarget, Parsed};
@@ -189,28 +191,26 @@ impl SqlSession {
         Ok(definition)
     }
 
-    /// Plans the query of CREATE TABLE AS and locks its tables; plans anew until the plan is that of the
-    /// snapshot under the locks.
+    /// Plans the query of CREATE TABLE AS, and holds what it reads.
     async fn settle_query(
         &mut self,
         parsed: &Parsed,
         query: &ast::Query,
         types: Vec<Option<Type>>,
-    ) -> Result<Plan> {
+    ) -> Result<Arc<Plan>> {
         let parameters_max = types.len();
-        loop {
-            let catalogue = self.catalogue().await?;
-            let plan = self.analysing(parsed, types.clone(), &catalogue, |analyzer| {
+        let planned = |session: &Self, catalogue: &Catalogue| {
+            let mut plan = session.analysing(parsed, types.clone(), catalogue, |analyzer| {
                 analyzer.parameters_max = parameters_max;
                 sql_language::plan::plan_query(analyzer, query)
             })?;
-            self.require_all(&plan.rights)?;
-            self.lock_tables(&plan).await?;
-            self.begin_statement().await?;
-            if self.catalogue().await?.version == plan.version {
-                return Ok(plan);
-            }
-        }
+            // The table that it fills is not.
+            plan.of_node_alone = false;
+            Ok(plan)
+        };
+        let catalogue = self.catalogue().await?;
+        let plan = Arc::new(planned(self, &catalogue)?);
+        self.settle(plan, planned).await
     }
 
     async fn create_table_as(

@@ -98,6 +98,7 @@ impl SqlEngine {
     pub fn new(database: Database, host: Host) -> Self {
         let temp_space = Arc::new(TempSpace::new(host.disk.clone(), database.dir()));
         let private_versions = AtomicU64::new(sql_language::plan::NO_VERSION - 1);
+        let advisory = AdvisoryLocks::new(database.sight());
         Self(Arc::new(Shared {
             database,
             host,
@@ -105,7 +106,7 @@ impl SqlEngine {
             changes: Changes::default(),
             temp_space,
             sequences: Sequences::default(),
-            advisory: Arc::default(),
+            advisory,
             private_versions,
         }))
     }

@@ -206,8 +206,17 @@ impl SqlSession {
     /// What names this by a literal, with the new name in it. A text that cannot be analysed any more is left
     /// alone.
     async fn naming(&mut self, parsed: &Parsed, old: &str, renamed: Renamed<'_>) -> Result<Vec<Naming>> {
-        let old = old.to_ascii_lowercase();
-        let mentions = |text: &str| old.contains('"') || text.to_ascii_lowercase().contains(&old);
+        let (old, oid) = (old.to_ascii_lowercase(), renamed.oid.to_string());
+        // Whatever else may name it: its OID, an escape, a literal in pieces.
+        let is_plain = !old.contains(['"', '\'', '\\']);
+        let mentions = |text: &str| {
+            let text = text.to_ascii_lowercase();
+            !is_plain
+                || text.contains(&old)
+                || text.contains(&oid)
+                || text.contains(['\\', '\n', '\r'])
+                || text.contains("u&")
+        };
         let catalogue = self.catalogue().await?;
         let mut found = Vec::new();
         let mut relations: Vec<&Arc<Relation>> = catalogue.relations.values().collect();

@@ -5,6 +5,7 @@
 
 use super::portal::{Body, PlanRun, Portal, Prepared, Run, changed_result, same_result};
 use super::{PARAMETERS_MAX, SqlSession};
+use sql_catalogue::Catalogue;
 use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::Plan;
@@ -207,13 +208,24 @@ impl SqlSession {
         }
     }
 
-    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that
-    /// snapshot's.
+    /// [`Self::settle`] for the plan of a whole statement.
     pub(super) async fn settle_plan(
         &mut self,
         parsed: &Parsed,
         declared: &[Option<Type>],
+        plan: Arc<Plan>,
+    ) -> Result<Arc<Plan>> {
+        let anew =
+            |session: &Self, catalogue: &Catalogue| session.plan(parsed, declared, catalogue, PARAMETERS_MAX);
+        self.settle(plan, anew).await
+    }
+
+    /// Locks a plan's tables and takes the statement's snapshot; plans `anew` until the plan is that
+    /// snapshot's.
+    pub(super) async fn settle(
+        &mut self,
         mut plan: Arc<Plan>,
+        anew: impl Fn(&Self, &Catalogue) -> Result<Plan>,
     ) -> Result<Arc<Plan>> {
         loop {
             self.lock_tables(&plan).await?;
@@ -232,23 +244,29 @@ impl SqlSession {
                 self.hold_definitions(&plan).await?;
                 return Ok(plan);
             }
-            plan = Arc::new(self.plan(parsed, declared, &catalogue, PARAMETERS_MAX)?);
+            plan = Arc::new(anew(self, &catalogue)?);
         }
     }
 
-    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
-    /// would miss an index, or write where nobody looks any more.
+    /// Under REPEATABLE READ a statement must not write or lock by a definition that others have left behind:
+    /// it would miss an index, or do so where nobody looks any more.
     async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
-        if !plan.writes || self.transaction()?.isolation() != storage::Isolation::RepeatableRead {
-            return Ok(());
-        }
-        let canceller = self.canceller.clone();
-        let transaction = self.transaction()?;
-        for used in plan.tables.iter().filter(|used| used.mode >= TableLockMode::RowExclusive) {
-            let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
-            held.map_err(|error| canceller.explain(error))?;
+        for used in plan.tables.iter().filter(|used| used.mode > TableLockMode::AccessShare) {
+            self.hold_definition(used.relation.oid).await?;
         }
         Ok(())
+    }
+
+    /// The same for one table.
+    pub(super) async fn hold_definition(&mut self, relation: u32) -> Result<()> {
+        let canceller = self.canceller.clone();
+        let is_standby = self.engine.database().is_in_recovery();
+        let transaction = self.transaction()?;
+        if is_standby || transaction.isolation() != storage::Isolation::RepeatableRead {
+            return Ok(());
+        }
+        let held = sql_catalogue::store::hold_definition(transaction, relation).await;
+        held.map_err(|error| canceller.explain(error))
     }
 
     /// Locks a tree as a table until the transaction ends, and waits for that as lock_timeout says.

@@ -471,7 +471,7 @@ impl SqlSession {
         // What is read under the locks is to be as their holders before have left it, at each level.
         let queried = self.block.as_ref().is_some_and(|block| block.queried);
         self.transaction()?.look_up_only(true);
-        let locked = self.lock_each(parsed, tables, mode, wait).await;
+        let locked = self.lock_each(parsed, tables, (mode, wait), queried).await;
         if let Some(block) = &mut self.block {
             block.queried = queried;
             if let Some(transaction) = &mut block.transaction {
@@ -486,8 +486,8 @@ impl SqlSession {
         &mut self,
         parsed: &Parsed,
         tables: &[ast::ObjectName],
-        mode: TableLockMode,
-        wait: LockWait,
+        (mode, wait): (TableLockMode, LockWait),
+        queried: bool,
     ) -> Result<()> {
         for table in tables {
             // Who may not lock it must not wait for it either.
@@ -498,7 +498,10 @@ impl SqlSession {
             .await?;
             let found = self.find(parsed, table).await?;
             self.require_any(&Object::Relation(found.oid), lock_rights(mode))?;
-            self.lock_relation(parsed, table, mode, wait).await?;
+            let locked = self.lock_relation(parsed, table, mode, wait).await?;
+            if queried {
+                self.hold_definition(locked.oid).await?;
+            }
         }
         Ok(())
     }

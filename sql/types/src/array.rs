@@ -21,6 +21,8 @@ pub struct Array {
     values: Vec<Datum>,
     /// An int2vector or oidvector, which counts from 0 and prints without braces.
     vector: bool,
+    /// What the elements take, with what they hold.
+    bytes: usize,
     order: Order,
 }
 
@@ -45,19 +47,28 @@ pub struct Dimension {
 }
 
 impl Array {
+    fn made(element: TypeId, dimensions: Vec<Dimension>, values: Vec<Datum>, vector: bool) -> Self {
+        let bytes = values.iter().map(|value| size_of::<Datum>().saturating_add(value.heap_bytes()));
+        let bytes = bytes.fold(0, usize::saturating_add);
+        Self { element, dimensions, values, vector, bytes, order: Order::default() }
+    }
+    /// What the elements take, with what they hold, in bytes; of several that share it each counts it.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes
+    }
     /// A one-dimensional array with subscripts from 1 (or the empty array).
     pub fn of(element: TypeId, values: Vec<Datum>) -> Self {
         let dimensions = match u32::try_from(values.len()) {
             Ok(0) | Err(_) => Vec::new(),
             Ok(len) => vec![Dimension { len, lower: 1 }],
         };
-        Self { element, dimensions, values, vector: false, order: Order::default() }
+        Self::made(element, dimensions, values, false)
     }
     /// An int2vector or oidvector, by its elements' type.
     pub fn vector(element: TypeId, values: Vec<Datum>) -> Self {
         let len = u32::try_from(values.len()).unwrap_or(0);
         let dimensions = vec![Dimension { len, lower: 0 }];
-        Self { element, dimensions, values, vector: true, order: Order::default() }
+        Self::made(element, dimensions, values, true)
     }
     /// An array of the given shape; fails unless the elements fill it.
     ///
@@ -83,7 +94,7 @@ impl Array {
         if values.is_empty() {
             return Ok(Self::of(element, values));
         }
-        Ok(Self { element, dimensions, values, vector: false, order: Order::default() })
+        Ok(Self::made(element, dimensions, values, false))
     }
     /// Arrays of one shape as an array of one dimension more; the empty array of none.
     ///
@@ -144,7 +155,7 @@ impl Array {
     }
     /// Whether it is of the same shape and type, with elements that are identical.
     pub(crate) fn is_identical(&self, other: &Self) -> bool {
-        let Self { element, dimensions, values, vector, order: _ } = self;
+        let Self { element, dimensions, values, vector, bytes: _, order: _ } = self;
         (element, dimensions, vector) == (&other.element, &other.dimensions, &other.vector)
             && values.len() == other.values.len()
             && values.iter().zip(&other.values).all(|(one, other)| one.is_identical(other))

@@ -7,6 +7,7 @@ use crate::interval::Interval;
 use crate::numeric::Numeric;
 use crate::single_byte;
 use crate::style::Style;
+use crate::text::array_text;
 use crate::time;
 use crate::types::{Category, Type, TypeId};
 use sqlstate::SqlState;
@@ -372,6 +373,7 @@ fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
         }
         // So does that of inet with the prefix length.
         Datum::Inet(address, bits) => Cow::Owned(format!("{address}/{bits}")),
+        Datum::Array(array) if !array.is_vector() => Cow::Owned(array_text(array, style)?),
         other => Cow::Owned(other.to_text(style).unwrap_or_default()),
     };
     Ok(match to {

@@ -167,9 +167,7 @@ impl Datum {
             Self::Bpchar(value) => value.len(),
             Self::Bytea(value) => value.len(),
             Self::Numeric(value) => value.heap_bytes(),
-            Self::Array(array) => {
-                array.values().iter().map(|value| size_of::<Self>() + value.heap_bytes()).sum()
-            }
+            Self::Array(array) => array.heap_bytes(),
             _ => 0,
         }
     }

@@ -435,6 +435,7 @@ fn write_array(array: &Array, out: &mut Vec<u8>) -> Result<()> {
             "an array of more than 65535 elements cannot be stored",
         ));
     }
+    crate::work::room_for(array.heap_bytes())?;
     let layout = RowLayout::new(&vec![array.element(); array.values().len()]);
     layout.encode(array.values(), out)
 }

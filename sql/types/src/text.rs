@@ -172,6 +172,35 @@ fn write_vector(array: &Array, style: &Style, out: &mut String) {
 
 /// `{a,"b c",NULL}`, nested for more dimensions, lower bounds before it unless all are 1.
 fn write_array(array: &Array, style: &Style, out: &mut String) {
+    // Nothing stops it.
+    let _ = write_array_until(array, style, out, &mut |_| Ok(()));
+}
+
+/// The text of an array, which may be long: it stops if the work is to stop.
+///
+/// # Errors
+///
+/// 57014 if the work is to stop.
+pub(crate) fn array_text(array: &Array, style: &Style) -> Result<String> {
+    const STEP_BYTES: usize = 1 << 20;
+    let (mut out, mut next) = (String::new(), STEP_BYTES);
+    write_array_until(array, style, &mut out, &mut |bytes| {
+        if bytes < next {
+            return Ok(());
+        }
+        next = bytes + STEP_BYTES;
+        work::check()
+    })?;
+    Ok(out)
+}
+
+/// Between elements `check` hears how long the text is.
+fn write_array_until(
+    array: &Array,
+    style: &Style,
+    out: &mut String,
+    check: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<()> {
     if array.dimensions().iter().any(|dimension| dimension.lower != 1) {
         for Dimension { len, lower } in array.dimensions() {
             let _ = write!(out, "[{lower}:{}]", i64::from(*lower) + i64::from(*len) - 1);
@@ -179,10 +208,16 @@ fn write_array(array: &Array, style: &Style, out: &mut String) {
         out.push('=');
     }
     let lengths: Vec<usize> = array.dimensions().iter().map(|dimension| dimension.len as usize).collect();
-    write_nested(&lengths, array.values(), style, out);
+    write_nested(&lengths, array.values(), style, out, check)
 }
 
-fn write_nested(lengths: &[usize], values: &[Datum], style: &Style, out: &mut String) {
+fn write_nested(
+    lengths: &[usize],
+    values: &[Datum],
+    style: &Style,
+    out: &mut String,
+    check: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<()> {
     out.push('{');
     let inner = lengths.get(1..).unwrap_or_default();
     let size = inner.iter().product::<usize>().max(1);
@@ -192,10 +227,12 @@ fn write_nested(lengths: &[usize], values: &[Datum], style: &Style, out: &mut St
         }
         match part {
             [value] if inner.is_empty() => write_element(value, style, out),
-            part => write_nested(inner, part, style, out),
+            part => write_nested(inner, part, style, out, check)?,
         }
+        check(out.len())?;
     }
     out.push('}');
+    Ok(())
 }
 
 fn write_element(value: &Datum, style: &Style, out: &mut String) {
@@ -206,12 +243,15 @@ fn write_element(value: &Datum, style: &Style, out: &mut String) {
     let special = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || integer::is_space(c);
     if text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special) {
         out.push('"');
-        for c in text.chars() {
-            if matches!(c, '"' | '\\') {
-                out.push('\\');
-            }
-            out.push(c);
+        let mut rest = text.as_str();
+        while let Some((plain, tail)) = rest.find(['"', '\\']).and_then(|at| rest.split_at_checked(at)) {
+            out.push_str(plain);
+            out.push('\\');
+            let (special, tail) = tail.split_at_checked(1).unwrap_or((tail, ""));
+            out.push_str(special);
+            rest = tail;
         }
+        out.push_str(rest);
         out.push('"');
     } else {
         out.push_str(&text);

@@ -12,6 +12,7 @@ pub(crate) mod pipeline;
 pub(crate) mod primary_record;
 pub(crate) mod remote;
 pub(crate) mod request;
+pub(crate) mod sight;
 pub(crate) mod suspension;
 pub(crate) mod sync_record;
 pub(crate) mod write_set;

@@ -1,7 +1,7 @@
 //! Waiting until a position of the log is visible, redone, or part of what readers are shown.
 
 use super::Database;
-use crate::{Error, Interrupt, WaitEvent};
+use crate::{Error, Interrupt, Sight, WaitEvent};
 use wal::Lsn;
 
 impl Database {
@@ -12,6 +12,11 @@ impl Database {
     /// Fails if the wait is cancelled, or the server stops or is fenced.
     pub async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         self.0.wait_visible(lsn, interrupt).await
+    }
+
+    /// Which commits are visible, for who keeps something until they are.
+    pub fn sight(&self) -> Sight {
+        self.0.sight.clone()
     }
 
     /// Waits until the log is redone up to `lsn` (on a standby; on a primary until it is visible).

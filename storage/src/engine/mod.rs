@@ -20,6 +20,7 @@ use crate::commit::gate::CommitGate;
 use crate::commit::levels::Levels;
 use crate::commit::pipeline::Pipeline;
 use crate::commit::primary_record::PrimaryRecord;
+use crate::commit::sight::Sight;
 use crate::commit::sync_record::SyncRecord;
 use crate::error::log_error;
 use crate::lock_order::{Rank, Ranked};
@@ -68,6 +69,7 @@ pub(crate) struct Engine {
     pub(crate) store: Store,
     pub(crate) visibility: Arc<Visibility>,
     pub(crate) levels: Arc<Levels>,
+    pub(crate) sight: Sight,
     pub(crate) gate: CommitGate,
     pub(crate) locks: Arc<LockManager>,
     pub(crate) recovery: RecoveryState,
@@ -134,6 +136,13 @@ struct Primary {
     pipeline: Pipeline,
 }
 
+/// Ends what outlives it: waits for a commit to be seen.
+impl std::ops::Drop for Engine {
+    fn drop(&mut self) {
+        self.levels.close();
+    }
+}
+
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("dir", &self.options.dir).finish_non_exhaustive()
@@ -197,6 +206,7 @@ impl Engine {
             host,
             options,
             store,
+            sight: Sight::new(&visibility, &levels),
             visibility,
             levels,
         })
@@ -427,14 +437,6 @@ impl Engine {
             }
             _ => self.check_conflict(snapshot).err().unwrap_or(error),
         }
-    }
-
-    /// Whether commits up to `lsn` are visible, among them those whose level has been reached by now.
-    pub(crate) fn is_visible(&self, lsn: Lsn) -> bool {
-        if self.visibility.visible() < lsn {
-            self.visibility.settle(|level, end| self.levels.reached(level, end));
-        }
-        self.visibility.visible() >= lsn
     }
 
     /// Waits until commits up to `lsn` are visible. Fails on a fenced server, where those in doubt stay so.

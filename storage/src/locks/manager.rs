@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
+use wal::Lsn;
 
 /// How many shards there are; a power of two, enough that sessions on different rows seldom meet.
 const SHARDS: usize = 64;
@@ -33,6 +34,8 @@ pub(crate) struct LockManager {
     /// A place for a large transaction was given back.
     pub(super) place_freed: Notify,
     deadlock_timeout_micros: AtomicU64,
+    /// The end of the newest commit that a lock tells of; INVALID if none does.
+    pub(super) newest_told: AtomicU64,
 }
 
 impl std::fmt::Debug for LockManager {
@@ -52,6 +55,7 @@ impl LockManager {
             next_owner: AtomicU64::new(1),
             place_freed: Notify::new(),
             deadlock_timeout_micros: AtomicU64::new(micros(deadlock_timeout)),
+            newest_told: AtomicU64::new(Lsn::INVALID.get()),
         })
     }
 
@@ -67,7 +71,7 @@ impl LockManager {
     /// An empty set for a new transaction of this session.
     pub(crate) fn new_set(self: &Arc<Self>, session: i32) -> LockSet {
         let owner = Owner { number: self.next_owner.fetch_add(1, Ordering::Relaxed), session };
-        LockSet { manager: Arc::clone(self), owner, held: SmallVec::new(), taken: 0, deadlock_timeout: None }
+        LockSet::new(Arc::clone(self), owner, None)
     }
 
     pub(super) fn shard(&self, hash: u64) -> &Shard {
@@ -95,9 +99,15 @@ impl LockManager {
             hashbrown::hash_table::Entry::Vacant(vacant) => {
                 let owned = name.to_owned();
                 let holders = SmallVec::from_buf([Holder { owner, bits: strength.bit }]);
-                vacant.insert(Lock { hash, name: owned.clone(), holders, queue: VecDeque::new() });
+                vacant.insert(Lock {
+                    hash,
+                    name: owned.clone(),
+                    holders,
+                    queue: VecDeque::new(),
+                    told: None,
+                });
                 shard.added(name);
-                return Answer::Granted(owned);
+                return Answer::Granted(owned, Lsn::INVALID);
             }
             hashbrown::hash_table::Entry::Occupied(occupied) => occupied,
         };
@@ -110,7 +120,7 @@ impl LockManager {
             held == 0 && lock.queue.iter().any(|waiter| waiter.strength.bit & strength.excludes != 0);
         if !lock.conflicts(owner, strength) && !overtakes {
             lock.hold(owner, strength.bit);
-            return Answer::Granted(lock.name.clone());
+            return Answer::Granted(lock.name.clone(), lock.rests_on(strength));
         }
         if !queue {
             return Answer::Busy;
@@ -154,7 +164,7 @@ impl LockManager {
         self.shards.iter().all(|shard| shard.rows.load(Ordering::Acquire) == 0)
     }
 
-    /// Whether nobody but `owner` holds this lock.
+    /// Whether nobody but `owner` holds this lock, and it tells of nothing.
     pub(super) fn is_free_for(&self, owner: Owner, name: LockRef<'_>) -> bool {
         let hash = name.hash_with(&self.build);
         let shard = self.shard(hash);
@@ -163,7 +173,8 @@ impl LockManager {
         }
         let table = shard.lock();
         let found = table.find(hash, |lock| name.names(&lock.name));
-        found.is_none_or(|lock| lock.holders.iter().all(|holder| holder.owner == owner))
+        found
+            .is_none_or(|lock| lock.told.is_none() && lock.holders.iter().all(|holder| holder.owner == owner))
     }
 
     /// How many locks exist, held or waited for.
@@ -175,8 +186,9 @@ impl LockManager {
 
 /// What becomes of a request.
 pub(super) enum Answer {
-    Granted(LockName),
+    /// The lock rests on commits up to there.
+    Granted(LockName, Lsn),
     Already,
     Busy,
-    Queued(LockName, oneshot::Receiver<()>),
+    Queued(LockName, oneshot::Receiver<Lsn>),
 }

@@ -7,13 +7,14 @@ use super::set::{Asked, LockSet, Wait};
 use crate::{TableLockMode, TreeId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use wal::Lsn;
 
 /// Locks that exclude all others, taken one after the other. Dropping them releases what is held, and leaves
 /// the queue of the next.
 #[derive(Debug)]
 pub(crate) struct ExclusiveTables {
     /// The place in the queue of the one that is waited for.
-    waiting: Option<(Wait, oneshot::Receiver<()>)>,
+    waiting: Option<(Wait, oneshot::Receiver<Lsn>)>,
     /// Those that were not asked for yet, the next one last.
     missing: Vec<TreeId>,
     held: LockSet,
@@ -34,7 +35,7 @@ impl ExclusiveTables {
                     return false;
                 }
                 let granted = self.waiting.take().and_then(|(mut place, _)| place.granted());
-                granted.into_iter().for_each(|held| self.held.note(held));
+                granted.into_iter().for_each(|held| self.held.note(held, Lsn::INVALID));
             }
             let Some(tree) = self.missing.pop() else { return true };
             let exclusive = TableLockMode::AccessExclusive.into();

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use wal::Lsn;
 
 /// One lock that a transaction took, as its journal keeps it.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct LockSet {
     pub(super) held: SmallVec<[Held; 2]>,
     /// How many were taken so far.
     pub(super) taken: u64,
+    /// The newest commit that one of them rests on.
+    rests_on: Lsn,
     /// After which time of waiting a deadlock is looked for, if not after that of all.
     pub(crate) deadlock_timeout: Option<Duration>,
 }
@@ -50,7 +53,7 @@ pub(super) enum Asked {
     /// Others hold it, and no place in the queue was asked for.
     Busy,
     /// A place in the queue, and what tells that the lock is granted.
-    Queued(Wait, oneshot::Receiver<()>),
+    Queued(Wait, oneshot::Receiver<Lsn>),
 }
 
 /// A place in a queue; dropping it leaves the queue, or gives back what was granted meanwhile.
@@ -110,8 +113,8 @@ impl LockSet {
             Asked::Busy if wait == LockWait::Skip => Ok(Taken::Skipped),
             Asked::Busy => Err(Error::LockNotAvailable { timed_out: false }),
             Asked::Queued(place, granted) => {
-                let held = self.wait(place, granted, wait, interrupt).await?;
-                self.note(held);
+                let (held, rests_on) = self.wait(place, granted, wait, interrupt).await?;
+                self.note(held, rests_on);
                 Ok(Taken::Yes)
             }
         }
@@ -122,8 +125,8 @@ impl LockSet {
         let hash = name.hash_with(&self.manager.build);
         let held = |name| Held { hash, name, bit: strength.bit, number: 0 };
         match self.manager.request(self.owner, hash, name, strength, queue) {
-            Answer::Granted(name) => {
-                self.note(held(name));
+            Answer::Granted(name, rests_on) => {
+                self.note(held(name), rests_on);
                 Asked::Taken
             }
             Answer::Already => Asked::Taken,
@@ -137,10 +140,10 @@ impl LockSet {
     async fn wait(
         &self,
         mut place: Wait,
-        mut granted: oneshot::Receiver<()>,
+        mut granted: oneshot::Receiver<Lsn>,
         wait: LockWait,
         interrupt: &Interrupt,
-    ) -> Result<Held, Error> {
+    ) -> Result<(Held, Lsn), Error> {
         let _waiting = interrupt.waiting(match &place.held {
             Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
             Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,
@@ -168,22 +171,36 @@ impl LockSet {
         tokio::select! {
             biased;
             // The sender goes away only with a grant: it lives in the queue until `place` leaves it.
-            _ = &mut granted => place.granted().ok_or(Error::Shutdown),
+            rests_on = &mut granted => {
+                Ok((place.granted().ok_or(Error::Shutdown)?, rests_on.map_err(|_| Error::Shutdown)?))
+            }
             () = interrupt.cancelled() => Err(Error::Cancelled),
             () = limit => Err(Error::LockNotAvailable { timed_out: true }),
             cycle = deadlock => Err(Error::Deadlock { cycle: report::describe(&cycle) }),
         }
     }
 
-    pub(super) fn note(&mut self, held: Held) {
+    pub(super) fn note(&mut self, held: Held, rests_on: Lsn) {
         self.held.push(Held { number: self.taken, ..held });
         self.taken += 1;
+        self.rests_on = self.rests_on.max(rests_on);
+    }
+
+    /// No lock of this owner.
+    pub(super) fn new(manager: Arc<LockManager>, owner: Owner, deadlock_timeout: Option<Duration>) -> Self {
+        let rests_on = Lsn::INVALID;
+        Self { manager, owner, held: SmallVec::new(), taken: 0, rests_on, deadlock_timeout }
+    }
+
+    /// The end of the newest commit that was done under one of these locks, or one that is given back, and
+    /// was not visible when it was taken: what is done under them rests on it.
+    pub(crate) fn rests_on(&self) -> Lsn {
+        self.rests_on
     }
 
     /// Another set of the same transaction: its members never wait for those of this one.
     pub(crate) fn sibling(&self) -> Self {
-        let Self { owner, deadlock_timeout, .. } = *self;
-        Self { manager: Arc::clone(&self.manager), owner, held: SmallVec::new(), taken: 0, deadlock_timeout }
+        Self::new(Arc::clone(&self.manager), self.owner, self.deadlock_timeout)
     }
 
     /// Takes those out that pass on with the commit itself: all but tables, and rows of which `stays` says
@@ -210,6 +227,7 @@ impl LockSet {
     pub(crate) fn absorb(&mut self, mut other: Self) {
         debug_assert_eq!(self.owner, other.owner);
         self.held.append(&mut other.held);
+        self.rests_on = self.rests_on.max(other.rests_on);
     }
 
     /// All locks.

@@ -2,6 +2,7 @@
 
 use super::name::{LockName, LockRef};
 use super::strength::Strength;
+use super::told::Told;
 use crate::lock_order::{Rank, Ranked};
 use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
@@ -10,6 +11,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
+use wal::Lsn;
 
 /// Who locks: one transaction, and its session's number (0 for none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +28,8 @@ pub(super) struct Holder {
 pub(super) struct Waiter {
     pub(super) owner: Owner,
     pub(super) strength: Strength,
-    pub(super) grant: oneshot::Sender<()>,
+    /// Hears what the lock rests on.
+    pub(super) grant: oneshot::Sender<Lsn>,
 }
 
 pub(super) struct Lock {
@@ -34,9 +37,20 @@ pub(super) struct Lock {
     pub(super) name: LockName,
     pub(super) holders: SmallVec<[Holder; 1]>,
     pub(super) queue: VecDeque<Waiter>,
+    /// The commits under it that are not visible yet.
+    pub(super) told: Option<Box<Told>>,
 }
 
 impl Lock {
+    /// The commits that a holder of this strength rests on.
+    pub(super) fn rests_on(&self, strength: Strength) -> Lsn {
+        let told =
+            self.told.as_ref().filter(|_| !host::planted!("a lock that was given back tells of nothing"));
+        told.map_or(Lsn::INVALID, |told| told.newest_of(strength.excludes))
+    }
+    pub(super) fn is_unused(&self) -> bool {
+        self.holders.is_empty() && self.queue.is_empty() && self.told.is_none()
+    }
     pub(super) fn held_by(&self, owner: Owner) -> u16 {
         self.holders.iter().find(|holder| holder.owner == owner).map_or(0, |holder| holder.bits)
     }
@@ -62,7 +76,7 @@ impl Lock {
             } else if let Some(waiter) = self.queue.remove(at) {
                 self.hold(waiter.owner, bit);
                 // A receiver that is gone gives the lock back itself: see `Wait::drop`.
-                let _ = waiter.grant.send(());
+                let _ = waiter.grant.send(self.rests_on(waiter.strength));
             }
         }
     }
@@ -97,13 +111,17 @@ impl Shard {
             self.rows.fetch_add(1, Ordering::Release);
         }
     }
-    /// Removes a lock that nobody holds or waits for.
+    /// Removes a lock that nobody holds or waits for, and that tells of nothing.
     pub(super) fn remove_unused(&self, entry: OccupiedEntry<'_, Lock>) {
-        if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
+        if entry.get().is_unused() {
             let (lock, _) = entry.remove();
-            if let LockName::Row(..) = lock.name {
-                self.rows.fetch_sub(1, Ordering::Release);
-            }
+            self.removed(&lock);
+        }
+    }
+    /// A lock is no more in the table, which is held.
+    pub(super) fn removed(&self, lock: &Lock) {
+        if let LockName::Row(..) = lock.name {
+            self.rows.fetch_sub(1, Ordering::Release);
         }
     }
 }

@@ -9,12 +9,6 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-macro_rules! waits {
-    ($future:expr) => {
-        matches!($future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
-    };
-}
-
 /// A write set of a few rows.
 pub(super) fn small() -> DatabaseOptions {
     DatabaseOptions { write_set_limit_bytes: 2000, ..options() }

@@ -1,5 +1,12 @@
 //! Scenarios of the whole engine over the virtual disk.
 
+/// Whether a pinned future is not done when it is asked now.
+macro_rules! waits {
+    ($future:expr) => {
+        matches!($future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+    };
+}
+
 mod ahead;
 mod basics;
 mod chains;
@@ -10,6 +17,7 @@ mod direct;
 mod faults;
 mod files;
 mod flips;
+mod given_back;
 mod history;
 mod isolation;
 mod large;

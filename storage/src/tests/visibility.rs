@@ -9,12 +9,6 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wal::{Lsn, RecordBuilder, Rmgr};
 
-macro_rules! waits {
-    ($future:expr) => {
-        matches!($future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
-    };
-}
-
 /// Synchronous standbys are named, and hold everything up to `upto`.
 pub(super) fn quorum_at(upto: Lsn) -> RemoteProgress {
     RemoteProgress { required: true, written: upto, flushed: upto, replayed: upto }

@@ -3,8 +3,7 @@
 use super::Transaction;
 use crate::commit::request::{EarlyWrites, Request, TreeChanges, TreeOwner};
 use crate::visibility::snapshot::Insertion;
-use crate::{Committed, Error, Interrupt, SyncLevel};
-use host::task::task;
+use crate::{Committed, Error, SyncLevel};
 use std::sync::Arc;
 use wal::Lsn;
 
@@ -37,13 +36,9 @@ impl Transaction {
         });
         // Who gets a lock on a row that was written meets its new version, which tells of the commit.
         // Whatever else is locked does not: those locks wait for the commit to be seen.
-        let passing = if self.holds_locks {
-            self.locks.sibling()
-        } else {
-            let passes_all = host::planted!("locks pass on before what was done under them is seen");
-            let writes = &self.writes;
-            self.locks.take_passing(|tree, key| !passes_all && writes.newest(tree, key).is_none())
-        };
+        let passes_all = host::planted!("locks pass on before what was done under them is seen");
+        let writes = &self.writes;
+        let passing = self.locks.take_passing(|tree, key| !passes_all && writes.newest(tree, key).is_none());
         let mut request = Box::new(Request::new(passing, trees, level));
         std::mem::swap(&mut request.writes, &mut self.writes);
         request.assigned_xids = self.assigned.take();
@@ -53,7 +48,7 @@ impl Transaction {
 
     /// Commits and waits until the commit has reached `level`, and all commits that it evaluated are visible.
     ///
-    /// A cancelled wait ([`Interrupt`]) is no error: the commit stands in this node's log, and
+    /// A cancelled wait ([`crate::Interrupt`]) is no error: the commit stands in this node's log, and
     /// [`Committed::confirmed`] is false. An error means that nothing was committed, except those of which
     /// [`Error::may_have_committed`] says otherwise.
     ///
@@ -89,27 +84,27 @@ impl Transaction {
                 other => other?,
             }
         }
-        self.release_once_visible(lsn);
+        self.give_locks_back(lsn);
         Ok(Committed { lsn, timeline, xid, confirmed })
     }
 
-    /// Releases the locks that did not pass on with the commit, or lets them go as soon as all up to `lsn` is
-    /// visible: who gets one then sees what was done under it.
-    fn release_once_visible(&mut self, lsn: Lsn) {
+    /// Releases the locks that did not pass on with the commit. If it is not visible, who gets one sees what
+    /// was done under it all the same, or gets it only then.
+    fn give_locks_back(&mut self, commit: Lsn) {
         if self.locks.is_empty() {
             return;
         }
-        if self.engine.is_visible(lsn) {
+        let sight = &self.engine.sight;
+        if sight.sees(commit) {
             self.locks.release_after(0);
             return;
         }
         let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
-        let engine = Arc::clone(&self.engine);
-        tokio::spawn(task(async move {
-            // At the end of the server nobody waits for them any more.
-            let _ = engine.wait_visible(lsn, &Interrupt::new()).await;
-            drop(locks);
-        }));
+        if self.holds_locks {
+            sight.when_seen(commit, move || drop(locks));
+        } else {
+            sight.pass_on(locks, commit);
+        }
     }
 
     /// Rolls back: forgets the write set, releases locks, removes trees it created.

@@ -3,6 +3,7 @@
 use super::Transaction;
 use crate::locks::{LockRef, Taken};
 use crate::{Error, Isolation, LockMode, LockWait, Locked, TableLockMode, TreeId};
+use std::sync::atomic::Ordering;
 use wal::{BlockNumber, Lsn, Xid};
 
 /// How many locks a transaction had taken at a moment.
@@ -42,8 +43,20 @@ impl Transaction {
         Ok(locked)
     }
 
-    /// The same for a key that is to be inserted: what has become of it since the snapshot is no failure at
-    /// any level, and [`Locked::changed_since_snapshot`] tells of it.
+    /// The same for a row that each who writes it counts up: what stands there goes into the next value and
+    /// into no answer, so that this transaction does not rest on the commit that wrote it.
+    ///
+    /// # Errors
+    /// As [`Transaction::lock`].
+    pub async fn lock_counter(&mut self, tree: TreeId, key: &[u8], wait: LockWait) -> Result<Locked, Error> {
+        let before = self.evaluated.load(Ordering::Relaxed);
+        let locked = self.lock(tree, key, LockMode::Exclusive, wait).await;
+        self.evaluated.store(before, Ordering::Relaxed);
+        locked
+    }
+
+    /// As [`Transaction::lock`] for a key that is to be inserted: what has become of it since the snapshot is
+    /// no failure at any level, and [`Locked::changed_since_snapshot`] tells of it.
     ///
     /// # Errors
     /// Fails if the lock is not to be had or the row cannot be read.

@@ -269,7 +269,7 @@ impl Transaction {
     /// ([`crate::Database::wait_visible`]).
     #[inline]
     pub fn evaluated_up_to(&self) -> Lsn {
-        Lsn::new(self.evaluated.load(Ordering::Relaxed))
+        Lsn::new(self.evaluated.load(Ordering::Relaxed)).max(self.locks.rests_on())
     }
 
     /// The position of the snapshot that the running statement reads; INVALID before the first statement.

@@ -84,8 +84,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Lets others have the locks only when the commit is visible, not when it is in the log: what they look
-    /// up under such a lock must be what the commit made of it (definitions of tables).
+    /// Lets others have the locks on tables, and on rows that it did not write, only when the commit is
+    /// visible, not when it is answered: what they look up under such a lock must be what the commit made of
+    /// it (definitions of tables).
     pub fn hold_locks_until_visible(&mut self) {
         self.holds_locks = true;
     }

@@ -2,7 +2,7 @@
 
 use super::{
     LIMIT, archive_of, archiving, ask_to_promote, backup_without_log, insert, restore_from, rows, switch,
-    wait_file, wait_log, wait_rows,
+    wait_log, wait_rows,
 };
 use scenarios::{Node, plimsoll, run, wait_until};
 use std::fs;
@@ -179,8 +179,10 @@ fn record_over_a_fork(node: &Node, archive: &Path) -> [PathBuf; 3] {
     insert(node, 101, 150);
     let old = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
     let number = u64::from_str_radix(&old[16..], 16).expect("a number");
-    let before = archive.join(format!("{}{:08X}", &old[..16], number - 1));
-    wait_file(&before);
+    let name = format!("{}{:08X}", &old[..16], number - 1);
+    // That it is in the archive is on record, too: it is not archived again.
+    node.wait_for(&format!("SELECT last_archived_wal >= '{name}' FROM pg_stat_archiver"), "t");
+    let before = archive.join(name);
     node.kill_9();
     fs::write(node.data().join("standby.signal"), "").expect("a signal file");
     node.start();

@@ -111,7 +111,7 @@ impl Driver {
             let limit = self.patience().limit;
             info.connect_timeout = Some(info.connect_timeout.map_or(limit, |own| own.min(limit)));
         }
-        info.ask_last(&self.context.asked_last.lock());
+        info.ask_last(&self.context.search.lock().asked_last);
         info.replication = Some("true".to_owned());
         info.dbname = "replication".to_owned();
         info.application_name = Some(self.settings.application_name.clone());
@@ -218,8 +218,8 @@ impl Driver {
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
             self.queue_wants(true);
         }
-        if self.streaming && self.settings.copy_slots {
-            self.queue_copies(true);
+        if self.streaming {
+            self.queue_copies(self.settings.copy_slots);
         }
         Ok(started.map_or(Event::Started, |next| Event::StreamEnded { next }))
     }

@@ -102,6 +102,10 @@ pub trait ReceiveObserver: Send + Sync {
     /// The node that sends has this one's id: the roster has another one for this node afterwards, if it can
     /// get one.
     fn shares_id(&self) {}
+    /// A stream will tell of the primary's slots, or tells nothing of them.
+    fn asks_for_slots(&self, asks: bool) {
+        let _ = asks;
+    }
     /// The slots of the primary.
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
@@ -151,9 +155,17 @@ pub struct ReceiveContext {
     pub needed: Lsn,
     /// Whether readers here want to hear at once what is confirmed.
     pub wants_confirmed: watch::Receiver<bool>,
-    /// The servers that receivers have found to be replaced, or to be this one itself. It outlives them:
-    /// where there is an archive, each failure ends one.
-    pub asked_last: Arc<Mutex<AskedLast>>,
+    /// What receivers have found so far. It outlives them: where there is an archive, each failure ends one.
+    pub search: Arc<Mutex<Search>>,
+}
+
+/// The search for a server that has a primary.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// The servers that were found to be of no use, or to be this one itself.
+    asked_last: AskedLast,
+    /// How often one was left since a primary was heard of.
+    left: u32,
 }
 
 /// What others see of a receiver.

@@ -104,6 +104,7 @@ impl Driver {
         let lost = files.map(|files| whole_end(files, context.place.segment_size, end, known_upto));
         let mut machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
         machine.set_needed(context.needed);
+        machine.set_servers_left(context.search.lock().left);
         if let Some(begun) = begun {
             machine.set_begun(wanted, begun.upto);
         }
@@ -245,6 +246,7 @@ impl Driver {
     }
 
     pub(super) fn queue_copies(&mut self, copies: bool) {
+        self.context.observer.asks_for_slots(self.plimsoll && copies);
         if self.plimsoll {
             self.queue(|out| encode_extension(out, SLOTS, &[u8::from(copies)]));
         }
@@ -338,6 +340,7 @@ impl Driver {
 
     /// Tells why there is no stream, and whom not to ask first from now on.
     fn report(&mut self, error: &ReplicaError) {
+        self.context.search.lock().left = self.machine.servers_left();
         if error.asks_others() {
             self.ask_last();
         }
@@ -348,7 +351,7 @@ impl Driver {
     pub(super) fn ask_last(&self) {
         let place = self.shown.lock().place.clone();
         if let (Some(place), Ok(info)) = (place, ConnInfo::parse(&self.settings.conninfo)) {
-            self.context.asked_last.lock().note(&place, &info);
+            self.context.search.lock().asked_last.note(&place, &info);
         }
     }
 
@@ -356,7 +359,7 @@ impl Driver {
     fn note_serves(&self) {
         let place = self.shown.lock().place.clone();
         if let Some(place) = place {
-            self.context.asked_last.lock().serves(&place);
+            self.context.search.lock().asked_last.serves(&place);
         }
     }
 

@@ -4,7 +4,7 @@
 use super::{Streaming, wire_lsn};
 use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, PRIMARY, ROSTER, ROUTE, SLOTS, WITNESSED};
 use crate::driver::log::Outlet;
-use crate::slots::{ActiveSlot, copied};
+use crate::slots::copied;
 use durability::Stages;
 use protocol::replication::{Keepalive, encode_keepalive};
 use wal::{Live, LogState, Lsn, TimelineId};
@@ -90,14 +90,18 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
-    /// Tells a standby that copies slots of them, if anything moved.
+    /// Tells a standby that copies slots of them, if anything moved. Who hears of no primary does not know
+    /// which of them are still there.
     pub(super) fn tell_slots(&mut self) {
         if !self.copies_slots || !self.plimsoll || !self.wire.has_room() {
             return;
         }
-        let own = self.context.slot.as_ref().map(ActiveSlot::name);
-        let slots = Some(self.context.slots.to_copy(own));
-        if self.told_slots != slots {
+        let is_primary = matches!(self.context.log.state().live, Live::Primary(_));
+        if !is_primary && !self.context.roster.may_hear_primary() {
+            return;
+        }
+        let slots = self.context.slots.to_copy();
+        if slots.is_some() && self.told_slots != slots {
             let payload = copied::encode(slots.as_deref().unwrap_or_default());
             self.wire.put_extension(SLOTS, &payload);
             self.told_slots = slots;

@@ -61,6 +61,11 @@ fn a_server_without_a_primary_is_left_for_others_less_and_less_often() {
         assert_eq!(wait_until(&mut talk, began + seconds), left(seconds));
         again(&mut talk);
     }
+    // A receiver after this one goes on from there.
+    let mut next = streaming(true);
+    next.0.set_servers_left(talk.0.servers_left());
+    tells(&mut next, Source::Nobody, Judged::Fine);
+    assert_eq!(wait_until(&mut next, 960), left(960));
     // One is heard of, and lost again.
     assert_eq!(tells(&mut talk, Source::Primary, Judged::Fine), [""; 0]);
     let now = talk.1;

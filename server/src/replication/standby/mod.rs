@@ -291,7 +291,7 @@ impl Standby {
             observer: Arc::new(observer()),
             needed,
             wants_confirmed: wants_confirmed.subscribe(),
-            asked_last: Arc::default(),
+            search: Arc::default(),
         };
         let recovery = Arc::new(Recovery {
             ground: ground.clone(),

@@ -164,6 +164,12 @@ impl ReceiveObserver for Observer {
         }
     }
 
+    fn asks_for_slots(&self, asks: bool) {
+        if let Some(replication) = self.replication.upgrade() {
+            replication.slots.await_upstream(asks);
+        }
+    }
+
     fn slots(&self, slots: &[UpstreamSlot]) {
         if let Some(replication) = self.replication.upgrade() {
             slots::copy(&replication, slots);

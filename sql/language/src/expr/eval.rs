@@ -42,10 +42,11 @@ const NULL: Datum = Datum::Null;
 /// Elements of an array between two looks at whether the statement is to stop.
 const ELEMENTS_UNSEEN: usize = 16;
 
-/// What a value holds beside itself, in bytes, roughly.
+/// What is made of a value beside itself, in bytes, roughly.
 fn held_bytes(value: &Datum) -> usize {
     match value {
-        Datum::Array(array) => size_of_val(array.values()),
+        // Its text may have a sign before each byte.
+        Datum::Array(array) => array.heap_bytes().saturating_mul(2),
         other => other.heap_bytes(),
     }
 }
@@ -357,7 +358,7 @@ pub(super) fn convert(
     facts: &dyn Facts,
 ) -> Result<Datum> {
     match (value, from, to.id) {
-        (_, reg, id) if id.is_string() && (reg.is_reg() || reg.element().is_some_and(TypeId::is_reg)) => {
+        (_, reg, id) if id.element().unwrap_or(id).is_string() && reg.element().unwrap_or(reg).is_reg() => {
             let named = super::coerce::named_reg(reg, value, facts)?;
             let (value, from) = match &named {
                 Some(array @ Datum::Array(_)) => (array, TypeId::TextArray),
@@ -384,12 +385,20 @@ pub(super) fn convert(
     }
 }
 
+/// An array that is no larger than values may be; its elements may be one value many times.
+fn limited(array: Array) -> Result<Datum> {
+    if array.heap_bytes() > sql_types::VALUE_BYTES_MAX {
+        return Err(sql_types::Error::too_long().into());
+    }
+    Ok(Datum::Array(Arc::new(array)))
+}
+
 fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
     let element = ty.id.element().ok_or_else(|| SqlError::internal("an array has no element type"))?;
     let values = elements.iter().map(|element| element.eval(cx)).collect::<Result<Vec<_>>>()?;
     let nested = elements.first().is_some_and(|first| first.ty().id == ty.id);
     if !nested {
-        return Ok(Datum::Array(Arc::new(Array::of(element, values))));
+        return limited(Array::of(element, values));
     }
     let mismatch = || {
         SqlError::new(
@@ -416,7 +425,7 @@ fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
     let len = u32::try_from(values.len()).map_err(|_| mismatch())?;
     let outer = sql_types::Dimension { len, lower: 1 };
     let dimensions = std::iter::once(outer).chain(inner.unwrap_or_default().iter().copied()).collect();
-    Ok(Datum::Array(Arc::new(Array::with_dimensions(element, dimensions, all)?)))
+    limited(Array::with_dimensions(element, dimensions, all)?)
 }
 
 /// The session of constants, which ask nothing of it.

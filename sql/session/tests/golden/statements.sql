@@ -322,3 +322,8 @@ select array(select array[1] union all select '{}' order by 1 desc)
 select array(select '{}'::int[])
 select array(select array[1, 2] union all select array[3])
 select array(select array[[[[[[1]]]]]])
+select array_fill(1, array[2, 2]), array_fill('a'::text, array[2])
+select array_to_string(array_agg(oid::regclass order by oid), ',') from pg_class where relname in ('pg_proc', 'pg_class')
+select concat(array['pg_class'::regclass]), format('%s', array['pg_proc'::regclass]), quote_literal(array['pg_class'::regclass])
+select array['pg_class'::regclass, null]::varchar[], array['pg_class'::regclass]::text, array['integer'::regtype]::varchar[]
+select array['a"b\c', 'd e', '', 'null', '"', '\']::text

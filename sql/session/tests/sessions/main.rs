@@ -7,6 +7,7 @@ mod answers;
 mod common;
 mod copy_settings_roles;
 mod deep;
+mod definitions;
 mod golden;
 mod indexes;
 mod named_rows;

@@ -210,6 +210,7 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
     let mut array = None;
     for (at, argument) in arguments.into_iter().enumerate() {
         let given = argument.ty().id;
+        let names = given.element().unwrap_or(given).is_reg();
         let implicit = |argument: Expr, id: TypeId, scope: &mut dyn Scope| {
             coerce(argument, Type::of(id), CastContext::Implicit, scope)
         };
@@ -221,16 +222,19 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
                 array = array.or(Some(id));
                 implicit(argument, id, scope)?
             }
+            // What prints needs the names that OIDs stand for.
+            Some(parameter @ (Parameter::Any | Parameter::AnyArray))
+                if names && function.result.is_text() =>
+            {
+                let text = if parameter == Parameter::Any { TypeId::Text } else { TypeId::TextArray };
+                coerce(argument, Type::of(text), CastContext::Assignment, scope)?
+            }
             Some(Parameter::AnyArray) => {
                 array = array.or(Some(given));
                 argument
             }
             Some(Parameter::Any) if elements.id.is_some_and(|id| id != given) => {
                 implicit(argument, elements.id.unwrap_or(given), scope)?
-            }
-            // What prints needs the name that an OID stands for.
-            Some(Parameter::Any) if given.is_reg() && function.result.is_text() => {
-                coerce(argument, Type::of(TypeId::Text), CastContext::Assignment, scope)?
             }
             Some(Parameter::Any) if function.variadic => coerce::settle_literal(argument, scope)?,
             // Text of its own type is what unknown literals become.
@@ -241,8 +245,8 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
         functions::Returns::Is(id) => Type::of(id),
         functions::Returns::SameArray => Type::of(array.unwrap_or(TypeId::TextArray)),
         functions::Returns::ArrayOfFirst => {
-            let first = coerced.first().and_then(|first: &Expr| first.ty().id.array());
-            Type::of(first.unwrap_or(TypeId::TextArray))
+            let first = coerced.first().map_or(TypeId::Unknown, |first: &Expr| first.ty().id);
+            Type::of(first.array().ok_or_else(|| super::no_array_of(first))?)
         }
     };
     Ok(Expr::Call { function: Chosen(function), arguments: coerced, ty }.fold_here())

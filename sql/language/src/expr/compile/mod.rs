@@ -426,12 +426,7 @@ impl Compiler<'_> {
                 return Err(unsupported(&format!("an array of {}", element.id.sql_name())));
             }
             None if element.id.element().is_some() => element,
-            None => {
-                return Err(SqlError::new(
-                    SqlState::UNDEFINED_OBJECT,
-                    format!("could not find array type for data type {}", element.id.sql_name()),
-                ));
-            }
+            None => return Err(no_array_of(element.id)),
         };
         Ok(Expr::Array { elements: compiled, ty }.fold_here())
     }
@@ -576,4 +571,10 @@ pub(crate) fn strip(ast: &Ast) -> &Ast {
         inner = nested;
     }
     inner
+}
+
+/// 42704: there is no type of arrays of this one.
+fn no_array_of(element: TypeId) -> SqlError {
+    let message = format!("could not find array type for data type {}", element.sql_name());
+    SqlError::new(SqlState::UNDEFINED_OBJECT, message)
 }
