@@ -528,6 +528,18 @@ pub async fn hold_definition(
     transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, wait).await.map(drop)
 }
 
+/// Whether others have changed a table's definition since the snapshot. Takes no lock.
+///
+/// # Errors
+///
+/// What storage fails with.
+pub async fn changed_definition(
+    transaction: &mut Transaction,
+    relation: u32,
+) -> std::result::Result<bool, storage::Error> {
+    transaction.changed_since_snapshot(CATALOGUE_TREE, &codec::oid_key(kind::RELATION, relation)).await
+}
+
 /// Writes a CHECK constraint of a table.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 
 use super::portal::{Body, PlanRun, Portal, Prepared, Run, changed_result, same_result};
 use super::{PARAMETERS_MAX, SqlSession};
-use sql_catalogue::Catalogue;
+use sql_catalogue::{Catalogue, Relation};
 use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::Plan;
@@ -248,25 +248,39 @@ impl SqlSession {
         }
     }
 
-    /// Under REPEATABLE READ a statement must not write or lock by a definition that others have left behind:
-    /// it would miss an index, or do so where nobody looks any more.
+    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
+    /// would miss an index, or write where nobody looks any more. Nor must it lock rows there.
     async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
         for used in plan.tables.iter().filter(|used| used.mode > TableLockMode::AccessShare) {
-            self.hold_definition(used.relation.oid).await?;
+            if !plan.writes || used.mode < TableLockMode::RowExclusive {
+                self.require_not_replaced(&used.relation).await?;
+            } else if self.transaction()?.isolation() == storage::Isolation::RepeatableRead {
+                let transaction = self.transaction()?;
+                let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
+                held.map_err(|error| self.canceller.explain(error))?;
+            }
         }
         Ok(())
     }
 
-    /// The same for one table.
-    pub(super) async fn hold_definition(&mut self, relation: u32) -> Result<()> {
-        let canceller = self.canceller.clone();
+    /// 40001 under REPEATABLE READ if a table, which is locked, was dropped or truncated since the snapshot.
+    pub(super) async fn require_not_replaced(&mut self, table: &Relation) -> Result<()> {
         let is_standby = self.engine.database().is_in_recovery();
         let transaction = self.transaction()?;
         if is_standby || transaction.isolation() != storage::Isolation::RepeatableRead {
             return Ok(());
         }
-        let held = sql_catalogue::store::hold_definition(transaction, relation).await;
-        held.map_err(|error| canceller.explain(error))
+        let changed = sql_catalogue::store::changed_definition(transaction, table.oid).await;
+        if !changed.map_err(|error| self.canceller.explain(error))? {
+            return Ok(());
+        }
+        // Others cannot replace it any more, and what they did before is visible.
+        let newest = self.engine.newest().await?;
+        if newest.relations.get(&table.oid).is_some_and(|relation| relation.tree == table.tree) {
+            return Ok(());
+        }
+        let message = "could not serialize access due to concurrent update";
+        Err(SqlError::new(SqlState::SERIALIZATION_FAILURE, message))
     }
 
     /// Locks a tree as a table until the transaction ends, and waits for that as lock_timeout says.

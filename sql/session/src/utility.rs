@@ -500,7 +500,7 @@ impl SqlSession {
             self.require_any(&Object::Relation(found.oid), lock_rights(mode))?;
             let locked = self.lock_relation(parsed, table, mode, wait).await?;
             if queried {
-                self.hold_definition(locked.oid).await?;
+                self.require_not_replaced(&locked).await?;
             }
         }
         Ok(())

@@ -49,6 +49,11 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::lock`].
     pub async fn lock_counter(&mut self, tree: TreeId, key: &[u8], wait: LockWait) -> Result<Locked, Error> {
+        let is_kept = self.isolation == Isolation::RepeatableRead;
+        // Whether it was written since may have to be waited for, and the lock is not held for that.
+        if is_kept && self.changed_since_snapshot(tree, key).await? {
+            return Err(Error::SerializationFailure { deleted: false });
+        }
         let before = self.evaluated.load(Ordering::Relaxed);
         let locked = self.lock(tree, key, LockMode::Exclusive, wait).await;
         self.evaluated.store(before, Ordering::Relaxed);

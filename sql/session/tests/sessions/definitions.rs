@@ -11,12 +11,12 @@ async fn definitions_at_off_do_not_wait_for_one_that_waits_for_a_standby() {
     quorum_has_all(&node);
     let stalled = ask(stalled, "create table first (n int)");
     in_doubt(&node).await;
-    let mut second = node.client().await;
-    second.run("set synchronous_commit = off").await;
     for sql in
         ["create table second (n int)", "truncate t", "create role one", "create view v as select 1 as n"]
     {
-        second.run(sql).await;
+        // What one session does rests on what it has done before.
+        let mut second = node.client().await;
+        second.run(&format!("set synchronous_commit = off; {sql}")).await;
     }
     assert!(!stalled.is_finished());
     quorum_has_all(&node);
@@ -48,9 +48,20 @@ async fn a_transaction_with_a_snapshot_locks_no_table_that_was_replaced_since() 
             a.run("rollback").await;
         }
     }
-    a.run("begin isolation level repeatable read; select * from t; lock table t; select * from t for share")
-        .await;
-    a.run("commit").await;
+    // What keeps the table as it is lets others work on it, and they do not keep it from locking.
+    b.run("drop table t; create table t (k int primary key, n int)").await;
+    for locks in ["lock table t in access share mode", "select * from t for update"] {
+        a.run(&format!("begin isolation level repeatable read; select * from t; {locks}")).await;
+        b.run("create index i on t (n)").await;
+        a.run("commit").await;
+        b.run("drop index i").await;
+        a.run("begin isolation level repeatable read; select 1 from pg_class limit 1").await;
+        b.run("alter table t alter n set default 1").await;
+        a.run(&format!("{locks}; commit")).await;
+    }
+    a.run("begin isolation level repeatable read; select 1; create table own (n int)").await;
+    a.run("insert into own values (1); select * from own for update; lock table own").await;
+    a.run("truncate own; lock table own; commit").await;
 }
 
 #[tokio::test]
