@@ -5,6 +5,7 @@
 
 mod bootstrap;
 pub mod codec;
+pub mod definitions;
 pub mod entries;
 pub mod grants;
 mod model;

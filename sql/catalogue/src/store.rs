@@ -513,33 +513,6 @@ pub async fn delete_index(transaction: &mut Transaction, relation: u32, index: &
     delete(transaction, CATALOGUE_TREE, codec::index_key(relation, index.oid)).await
 }
 
-/// Fails with 40001 under REPEATABLE READ if the table's definition changed since the snapshot; keeps it from
-/// changing until the transaction ends.
-///
-/// # Errors
-///
-/// 40001 as above, and what else storage fails with.
-pub async fn hold_definition(
-    transaction: &mut Transaction,
-    relation: u32,
-) -> std::result::Result<(), storage::Error> {
-    let key = codec::oid_key(kind::RELATION, relation);
-    let wait = transaction.lock_wait();
-    transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, wait).await.map(drop)
-}
-
-/// Whether others have changed a table's definition since the snapshot. Takes no lock.
-///
-/// # Errors
-///
-/// What storage fails with.
-pub async fn changed_definition(
-    transaction: &mut Transaction,
-    relation: u32,
-) -> std::result::Result<bool, storage::Error> {
-    transaction.changed_since_snapshot(CATALOGUE_TREE, &codec::oid_key(kind::RELATION, relation)).await
-}
-
 /// Writes a CHECK constraint of a table.
 ///
 /// # Errors

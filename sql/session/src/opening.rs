@@ -256,7 +256,7 @@ impl SqlSession {
                 self.require_not_replaced(&used.relation).await?;
             } else if self.transaction()?.isolation() == storage::Isolation::RepeatableRead {
                 let transaction = self.transaction()?;
-                let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
+                let held = sql_catalogue::definitions::hold(transaction, used.relation.oid).await;
                 held.map_err(|error| self.canceller.explain(error))?;
             }
         }
@@ -270,7 +270,7 @@ impl SqlSession {
         if is_standby || transaction.isolation() != storage::Isolation::RepeatableRead {
             return Ok(());
         }
-        let changed = sql_catalogue::store::changed_definition(transaction, table.oid).await;
+        let changed = sql_catalogue::definitions::has_changed(transaction, table.oid).await;
         if !changed.map_err(|error| self.canceller.explain(error))? {
             return Ok(());
         }

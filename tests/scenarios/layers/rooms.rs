@@ -57,6 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "permissions",
             "codec",
             "entries",
+            "definitions",
             "store",
             "grants",
             "sequences",
