@@ -35,7 +35,7 @@ impl Transaction {
             Box::new(TreeChanges { owner, created, dropped, committed: None })
         });
         // Who gets a lock on a row that was written meets its new version, which tells of the commit.
-        // Whatever else is locked does not: those locks wait for the commit to be seen.
+        // Whatever else is locked does not: those locks are given back with the answer to COMMIT.
         let passes_all = host::planted!("locks pass on before what was done under them is seen");
         let writes = &self.writes;
         let passing = self.locks.take_passing(|tree, key| !passes_all && writes.newest(tree, key).is_none());
